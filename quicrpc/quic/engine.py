@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 __all__ = [
     "Address",
-    "CertificateRejected",
     "CertificateChain",
+    "CertificateRejected",
     "ConnectionInfo",
     "DatagramLink",
     "Endpoint",
@@ -50,8 +50,9 @@ class EventKind(IntEnum):
     ``WRITABLE``            ``(WRITABLE, conn, stream)``: a stream whose ``send`` returned False may be written again.
     ``STREAMS_AVAILABLE``   ``(STREAMS_AVAILABLE, conn)``: the peer raised its stream limit after ``open`` returned None.
     ``CLOSED``              ``(CLOSED, conn, code, reason, is_application, by_peer)``: last event of a connection.
-                            ``code`` is a QUIC or, if ``is_application``, an HTTP/3 error code; an idle timeout is code 0 with
-                            reason ``"idle timeout"``.
+                            ``code`` is a QUIC or, if ``is_application``, an HTTP/3 error code. A refused connection is code 2 by
+                            the peer. Code 0 by nobody in particular: reason ``"idle timeout"``, ``"handshake timeout"`` or (by
+                            the peer, which has lost its state) ``"stateless reset"``.
     ======================  ===================================================================================================
     """
 
@@ -97,7 +98,7 @@ class CertificateChain:
 
 
 class CertificateRejected(Exception):
-    """Raised by a :data:`PeerVerifier`. ``alert`` is the TLS alert number the peer gets (RFC 8446, 6.2); default bad_certificate."""
+    """Raised by a :data:`PeerVerifier`. ``alert``: the TLS alert number the peer gets (RFC 8446, 6.2); default bad_certificate."""
 
     def __init__(self, message: str, *, alert: int = 42) -> None:
         super().__init__(message)
@@ -148,8 +149,8 @@ class EndpointOptions:
         is_client: Role. A client endpoint accepts no connections.
         alpn: Protocols offered or accepted, in order of preference.
         certificates: Server: at least one chain. Client: none, or one to present when asked.
-        root_certificates: PEM bundle the peer's chain must lead to. Client None: the default roots. Server None: clients are not asked
-            for a certificate.
+        root_certificates: PEM bundle the peer's chain must lead to. Client: needed unless ``verify_server`` is off (default roots
+            are the caller's to find). Server None: clients are not asked for a certificate.
         require_client_certificate: Server: refuse a client that presents none.
         verify_server: Client: check chain and name. Only tests turn it off.
         peer_verifier: Rules beyond the chain.
@@ -269,7 +270,11 @@ class Endpoint(Protocol):
         """
 
     def flush(self, now: float) -> float | None:
-        """Send everything that may be sent now. Returns when ``poll`` must be called next, or None."""
+        """Send everything that may be sent now. Returns when ``poll`` must be called next, or None.
+
+        It returns ``now`` (or earlier) when ``poll`` has something to tell without anything arriving: WRITABLE because sending made
+        room, CLOSED after ``close``, or more packets to build than one flush may take. The time may be earlier than anything due.
+        """
 
     def connect(self, address: Address, server_name: str, ticket: bytes | None = None) -> int:
         """Begin a connection. With a ``ticket`` streams may be opened and written at once as early data.
@@ -283,20 +288,33 @@ class Endpoint(Protocol):
     def send(self, conn: int, stream: int, data: bytes, fin: bool) -> bool:
         """Take all of ``data``. False: above the high watermark, wait for WRITABLE before the next one.
 
-        After a reset in either direction, or on a closed connection, the data is dropped and True returned.
+        The watermarks count bytes never sent yet; what is sent and unacknowledged is bounded by the peer's window. After ``reset``,
+        after the peer's STOP_SENDING, and on a closed connection the data is dropped and True returned.
+
+        Raises:
+            ValueError: The stream was never opened, or only the peer may write to it.
+            RuntimeError: A FIN was given before.
         """
 
     def pause(self, conn: int, stream: int) -> None:
-        """Return no flow-control credit for this stream: its sender stops at the window. Data already under way is still delivered."""
+        """Return no credit for what is delivered on this stream from now on: its sender stops at the window.
+
+        Data already under way is still delivered. What is held back counts against the connection's window too, also after the
+        stream's FIN, so every paused stream is to be resumed once its data has been taken or thrown away. A RESET event and
+        ``stop_sending`` return the credit by themselves.
+        """
 
     def resume(self, conn: int, stream: int) -> None:
         """Return the credit held back since ``pause``."""
 
     def reset(self, conn: int, stream: int, code: int) -> None:
-        """Abort our sending side with RESET_STREAM. Nothing after a FIN that was already given."""
+        """Abort our sending side with RESET_STREAM. Nothing when all data and a FIN have been sent."""
 
     def stop_sending(self, conn: int, stream: int, code: int) -> None:
-        """Ask the peer to stop (STOP_SENDING); data that still arrives is discarded and its credit returned."""
+        """Ask the peer to stop (STOP_SENDING); data that still arrives is discarded and its credit returned.
+
+        No DATA or RESET follows for this stream.
+        """
 
     def ping(self, conn: int) -> None:
         """Send a PING frame (keepalive)."""
