@@ -98,9 +98,7 @@ class FieldDecoder:
             return section
         try:
             fields = self._decoder.feed_header(stream, block)[1]
-        except (pylsqpack.DecompressionFailed, pylsqpack.StreamBlocked) as error:
-            # A block taken for "blocked" stays inside the decoder; only a new decoder is certain to be clean.
-            self._decoder = pylsqpack.Decoder(0, 0)
+        except pylsqpack.DecompressionFailed as error:
             raise H3ConnectionError(ErrorCode.QPACK_DECOMPRESSION_FAILED, "field section cannot be decoded") from error
         if section_bytes(fields) > self.max_field_section_bytes:
             raise H3StreamError(stream, ErrorCode.H3_EXCESSIVE_LOAD, "field section too large")
