@@ -55,12 +55,12 @@ def test_what_is_no_qpack_ends_the_connection(block: bytes) -> None:
     assert decoder.decode(0, encode_section(REQUEST)).fields == tuple(REQUEST)
 
 
-@pytest.mark.parametrize("insert_count", range(1, 256))
-def test_a_block_that_requires_insertions_fails_at_once_instead_of_waiting(insert_count: int) -> None:
+def test_a_block_that_requires_insertions_fails_at_once_instead_of_waiting() -> None:
     decoder = FieldDecoder(request_section)
-    with pytest.raises(H3ConnectionError) as caught:
-        decoder.decode(0, bytes([insert_count]) + encode_section(REQUEST)[1:])
-    assert caught.value.code is ErrorCode.QPACK_DECOMPRESSION_FAILED
+    for insert_count in range(1, 256):
+        with pytest.raises(H3ConnectionError) as caught:
+            decoder.decode(0, bytes([insert_count]) + encode_section(REQUEST)[1:])
+        assert caught.value.code is ErrorCode.QPACK_DECOMPRESSION_FAILED
 
 
 def test_malformed_sections_are_stream_errors_and_not_remembered() -> None:
