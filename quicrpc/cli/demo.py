@@ -1,0 +1,193 @@
+"""``quicrpc demo``: a real directory tree there and back, over HTTP/3 and over HTTP/2, with every byte compared."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import sys
+import sysconfig
+import tempfile
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import grpc.aio
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import quicrpc.aio
+from quicrpc.gen.echo import echo_pb2_grpc
+from quicrpc.gen.echo.echo_pb2 import EchoMessage
+from quicrpc.services.content.client import ContentClient, tree_files
+
+from .certs import write_certificates
+from .connect import Transport, open_channel, run
+from .failure import fail
+
+__all__ = ["demo"]
+
+#: Derived files and other people's packages, not the library itself.
+_SKIP = ("__pycache__", "site-packages")
+_CALLS = 1000
+_CALLS_IN_FLIGHT = 32
+_START_TIMEOUT_S = 30
+_STOP_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line of the table."""
+
+    step: str
+    transport: str
+    amount: str
+    seconds: float
+    rate: str
+    right: bool
+
+
+def demo(
+    tree: Annotated[Path | None, typer.Option(help="Directory to copy; Python's standard library if not given.")] = None,
+    in_flight: Annotated[int, typer.Option(min=1, max=100, help="Files on the way at the same time.")] = 32,
+) -> None:
+    """Start a server, copy a directory tree up and back over HTTP/3 and HTTP/2, and compare every byte.
+
+    Then the same calls over both, and a connection resumed with 0-RTT. Exits with 1 if anything differs.
+    """
+    root = (tree or Path(sysconfig.get_path("stdlib"))).resolve()
+    if not root.is_dir():
+        fail(f"{root} is no directory")
+    rows = run(_demo(root, in_flight))
+    Console().print(_table(root, rows))
+    if not all(row.right for row in rows):
+        fail("something is not as it should be: see the table")
+
+
+async def _demo(root: Path, in_flight: int) -> list[_Row]:
+    console = Console(stderr=True)
+    rows: list[_Row] = []
+    with tempfile.TemporaryDirectory(prefix="quicrpc-demo-") as name:
+        directory = Path(name)
+        console.print(f"reading {root} ...")
+        expected = await asyncio.to_thread(_digests, root)
+        await asyncio.to_thread(write_certificates, directory / "certs", ["localhost", "127.0.0.1"], "demo", 1, force=False)
+        async with _server(directory) as target:
+            ca = directory / "certs" / "ca.pem"
+            for transport in (Transport.h3, Transport.h2):
+                async with open_channel(target, transport, ca) as channel:
+                    console.print(f"copying {len(expected)} files over {transport.value} ...")
+                    rows += await _copy(channel, root, directory / transport.value, expected, in_flight)
+                    console.print(f"calling over {transport.value} ...")
+                    rows += await _call(channel)
+            rows += await _resume(target, ca)
+    return rows
+
+
+@asynccontextmanager
+async def _server(directory: Path) -> AsyncIterator[str]:
+    """Run ``quicrpc serve`` as a child process and yield its host:port."""
+    certs = directory / "certs"
+    files = ("--cert", certs / "server.pem", "--key", certs / "server.key", "--data-dir", directory / "data")
+    command = [sys.executable, "-m", "quicrpc", "serve", "--port", "0", "--log-level", "WARNING", *map(str, files)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
+    try:
+        yield await _address(process)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await process.communicate()
+        except TimeoutError:
+            process.kill()
+            await process.communicate()
+
+
+async def _address(process: Process) -> str:
+    assert process.stdout is not None  # it was asked to be a pipe
+    try:
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            line = (await process.stdout.readline()).decode()
+    except TimeoutError:
+        fail("the server did not start")
+    found = re.search(r" on (\S+:\d+) ", line)
+    if found is None:
+        fail("the server did not start")
+    return found[1]
+
+
+def _digests(root: Path) -> dict[str, tuple[int, bytes]]:
+    """Return size and SHA-256 of each file below ``root`` by its path inside it."""
+    files = {}
+    for path, name in tree_files(root, "tree", skip=_SKIP):
+        body = path.read_bytes()
+        files[name.removeprefix("tree/")] = (len(body), hashlib.sha256(body).digest())
+    return files
+
+
+async def _copy(
+    channel: grpc.aio.Channel, root: Path, copy: Path, expected: dict[str, tuple[int, bytes]], in_flight: int
+) -> list[_Row]:
+    """Send the tree, fetch it into ``copy`` and compare."""
+    client, prefix = ContentClient(channel), copy.name
+    started = time.perf_counter()
+    await client.upload_all(tree_files(root, prefix, skip=_SKIP), in_flight=in_flight)
+    sent = time.perf_counter()
+    files = [(info, copy / info.name.removeprefix(f"{prefix}/")) async for info in client.files(f"{prefix}/")]
+    stored = {info.name.removeprefix(f"{prefix}/"): (info.size, info.sha256) for info, _ in files}
+    listed = time.perf_counter()
+    await client.download_all(files, in_flight=in_flight)
+    fetched = time.perf_counter()
+    received = await asyncio.to_thread(_digests, copy)
+    transport = await _transport(channel)
+    total_bytes = sum(size for size, _ in expected.values())
+    amount = f"{len(expected)} files, {total_bytes / 1e6:.1f} MB"
+
+    def row(step: str, seconds: float, right: bool) -> _Row:
+        rate = f"{total_bytes / seconds / 1e6:.1f} MB/s, {len(expected) / seconds:.0f} files/s"
+        return _Row(step, transport, amount, seconds, rate, right)
+
+    return [row("upload", sent - started, stored == expected), row("download", fetched - listed, received == expected)]
+
+
+async def _call(channel: grpc.aio.Channel) -> list[_Row]:
+    """Make many small calls, several at a time, and compare each answer."""
+    stub = echo_pb2_grpc.EchoStub(channel)
+    numbers = iter(range(_CALLS))
+    wrong = 0
+
+    async def worker() -> None:
+        nonlocal wrong
+        for number in numbers:
+            request = EchoMessage(body=hashlib.sha256(number.to_bytes(4, "big")).digest())
+            wrong += (await stub.Unary(request)) != request
+
+    started = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(_CALLS_IN_FLIGHT):
+            group.create_task(worker())
+    seconds = time.perf_counter() - started
+    rate = f"{_CALLS / seconds:.0f} calls/s"
+    return [_Row("unary calls", await _transport(channel), f"{_CALLS} calls", seconds, rate, wrong == 0)]
+
+
+async def _transport(channel: grpc.aio.Channel) -> str:
+    call = echo_pb2_grpc.EchoStub(channel).Unary(EchoMessage())
+    await call
+    return quicrpc.aio.transport_of(call)
+
+
+def _table(root: Path, rows: list[_Row]) -> Table:
+    table = Table(title=f"{root} over both transports")
+    for column in ("step", "transport", "amount", "time", "rate", "result"):
+        table.add_column(column, justify="right" if column in ("time", "rate") else "left")
+    for row in rows:
+        result = "[green]every byte right[/]" if row.right else "[red]DIFFERS[/]"
+        table.add_row(row.step, row.transport, row.amount, f"{row.seconds:.3f} s", row.rate, result)
+    return table
