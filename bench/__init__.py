@@ -1,4 +1,4 @@
-"""Benchmarks: ``python -m bench SCENARIO...``.
+"""Benchmarks: ``python -m bench [SCENARIO...]``.
 
 Owns: the scenarios, the peers quicrpc is compared with, the load client in Go, the raw results.
 May import: ``quicrpc.testing``, ``quicrpc.gen``, ``quicrpc.services``, other people's servers. Never: be imported by ``quicrpc``.

@@ -1,11 +1,10 @@
 // Command quicrpc-gopeers serves echo.Echo with other people's transports, to be measured beside quicrpc.
 //
-// It prints one JSON line with the port it listens on, and serves until it is killed.
+// It prints a line with the address it listens on, and serves until it is killed.
 package main
 
 import (
 	"crypto/tls"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"net"
@@ -41,7 +40,7 @@ func serve(kind, address, certificateFile, keyFile string) error {
 		if err != nil {
 			return err
 		}
-		announce(socket.LocalAddr().(*net.UDPAddr).Port)
+		fmt.Println("listening on", socket.LocalAddr())
 		server := &http3.Server{TLSConfig: http3.ConfigureTLSConfig(config), Handler: http.HandlerFunc(echoHTTP)}
 		return server.Serve(socket)
 	case "nethttp":
@@ -49,7 +48,7 @@ func serve(kind, address, certificateFile, keyFile string) error {
 		if err != nil {
 			return err
 		}
-		announce(listener.Addr().(*net.TCPAddr).Port)
+		fmt.Println("listening on", listener.Addr())
 		server := &http.Server{TLSConfig: config, Handler: http.HandlerFunc(echoHTTP)}
 		return server.ServeTLS(listener, "", "")
 	case "grpc-go":
@@ -57,16 +56,11 @@ func serve(kind, address, certificateFile, keyFile string) error {
 		if err != nil {
 			return err
 		}
-		announce(listener.Addr().(*net.TCPAddr).Port)
+		fmt.Println("listening on", listener.Addr())
 		server := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)))
 		server.RegisterService(&echoService, nil)
 		return server.Serve(listener)
 	default:
 		return fmt.Errorf("unknown kind %q", kind)
 	}
-}
-
-func announce(port int) {
-	// Standard output is a pipe that its reader keeps open.
-	_ = json.NewEncoder(os.Stdout).Encode(map[string]int{"port": port})
 }

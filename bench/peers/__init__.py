@@ -1,6 +1,6 @@
 """The servers that are compared. All serve ``echo.Echo`` over TLS 1.3 in one process and are started the same way.
 
-A peer's program gets a certificate and a key, listens on a port of its own choice and prints a line that ends with the port.
+A peer's program gets a certificate and a key, listens on a port of its own choice and prints a line with its address.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["PEERS", "Credentials", "Peer", "PeerFailed", "Server", "make_credent
 
 _ROOT = Path(__file__).parent.parent.parent
 _START_TIMEOUT_S = 20.0
-_PORT = re.compile(rb"[:\s](\d{2,5})\b[^\d\n]*\n")
+_ADDRESS = re.compile(rb"127\.0\.0\.1:\d+(?=\D)")
 
 
 class PeerFailed(Exception):
@@ -87,12 +87,12 @@ def start_peer(peer: Peer, credentials: Credentials, child_setup: Callable[[], N
             while True:
                 output.seek(0)
                 printed = output.read()
-                if match := _PORT.search(printed):
+                if match := _ADDRESS.search(printed):
                     break
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise PeerFailed(f"{peer.name}: {printed.decode(errors='replace').strip()}")
                 time.sleep(0.02)
-            yield Server(peer, process.pid, f"127.0.0.1:{match[1].decode()}")
+            yield Server(peer, process.pid, match[0].decode())
         finally:
             process.kill()
             process.wait()
