@@ -120,15 +120,16 @@ def parse_request_head(fields: Sequence[tuple[bytes, bytes]]) -> RequestHead:
         )
     timeout = get(b"grpc-timeout")
     encoding = get(b"grpc-encoding")
+    # By position: keyword arguments cost a quarter of a microsecond here. The order is the one of the class.
     return RequestHead(
-        method=get(b":path", b"").decode("latin-1"),
-        authority=(get(b":authority") or get(b"host", b"")).decode("latin-1"),
-        timeout_s=None if timeout is None else decode_timeout(timeout.decode("latin-1")),
-        encoding="identity" if encoding is None else _known_encoding(encoding, grpc.StatusCode.UNIMPLEMENTED),
-        accept_encodings=_split_list(get(b"grpc-accept-encoding", b"")),
-        content_subtype=content_subtype,
-        user_agent=decode_text(get(b"user-agent", b"")),
-        metadata=decode_metadata(fields),
+        get(b":path", b"").decode("latin-1"),
+        (get(b":authority") or get(b"host", b"")).decode("latin-1"),
+        None if timeout is None else decode_timeout(timeout.decode("latin-1")),
+        "identity" if encoding is None else _known_encoding(encoding, grpc.StatusCode.UNIMPLEMENTED),
+        _split_list(get(b"grpc-accept-encoding", b"")),
+        content_subtype,
+        decode_text(get(b"user-agent", b"")),
+        decode_metadata(fields),
     )
 
 
@@ -148,13 +149,13 @@ def parse_response_head(fields: Sequence[tuple[bytes, bytes]]) -> ResponseHead:
     encoding = get(b"grpc-encoding")
     server, others = _take_server(fields)
     return ResponseHead(
-        http_status=int(status),
-        encoding=_known_encoding(encoding, grpc.StatusCode.INTERNAL) if is_grpc and encoding is not None else "identity",
-        accept_encodings=_split_list(get(b"grpc-accept-encoding", b"")),
-        metadata=decode_metadata(others),
-        is_grpc=is_grpc,
-        content_type=decode_text(content_type),
-        server=decode_text(server),
+        int(status),
+        _known_encoding(encoding, grpc.StatusCode.INTERNAL) if is_grpc and encoding is not None else "identity",
+        _split_list(get(b"grpc-accept-encoding", b"")),
+        decode_metadata(others),
+        is_grpc,
+        decode_text(content_type),
+        decode_text(server),
     )
 
 

@@ -13,6 +13,7 @@ __all__ = ["MessageReader", "frame_message"]
 _PREFIX = Struct(">BI")
 _PREFIX_BYTES = _PREFIX.size
 _ANY_LENGTH = 2**32
+_PIECES_PER_BLOCK = 256
 
 _pack_prefix = _PREFIX.pack
 _unpack_prefix = _PREFIX.unpack_from
@@ -40,21 +41,26 @@ class MessageReader:
         max_message_bytes: Largest length that a prefix may declare (before decompression); None for no limit but 4 GiB.
     """
 
-    __slots__ = ("_buffer", "_compressed", "_error", "_is_between_messages", "_limit", "_missing")
+    __slots__ = ("_blocks", "_compressed", "_error", "_is_between_messages", "_length", "_limit", "_missing", "_pieces", "_prefix")
 
     def __init__(self, max_message_bytes: int | None) -> None:
         self._limit = _ANY_LENGTH if max_message_bytes is None else max_message_bytes
         self._is_between_messages = True
-        # Bytes of the current message that have not come; 0 while its prefix is incomplete. The buffer holds the ones that came.
-        self._missing = 0
+        self._prefix = b""
+        # Of the message whose prefix is complete; nothing is missing if there is none.
         self._compressed = False
-        self._buffer = bytearray()
+        self._length = 0
+        self._missing = 0
+        # A growing bytearray would be moved again and again. Pieces are joined to blocks so that a peer that sends a byte at a
+        # time cannot make us keep an object for each of them.
+        self._pieces: list[bytes] = []
+        self._blocks: list[bytes] = []
         self._error: RemoteProtocolError | None = None
 
     @property
     def buffered_bytes(self) -> int:
         """Bytes held of a message that is not complete."""
-        return len(self._buffer)
+        return len(self._prefix) + (self._length - self._missing if self._missing else 0)
 
     def receive_data(self, data: bytes) -> list[tuple[bool, bytes]]:
         """Take the next bytes of the stream.
@@ -68,6 +74,9 @@ class MessageReader:
             flag, length = _unpack_prefix(data)
             if size == length + _PREFIX_BYTES and flag <= 1 and length <= self._limit:
                 return [(flag == 1, data[_PREFIX_BYTES:])]
+        elif size < self._missing:
+            self._keep(data)
+            return []
         if self._error is not None:
             raise self._error
         messages: list[tuple[bool, bytes]] = []
@@ -76,7 +85,6 @@ class MessageReader:
         except RemoteProtocolError as error:
             self._error = error
             self._is_between_messages = False
-            self._buffer.clear()
             if not messages:
                 raise
         return messages
@@ -99,37 +107,46 @@ class MessageReader:
             start = position + _PREFIX_BYTES
             position = start + length
             if position > size:
-                self._buffer += memoryview(data)[start:]
-                self._compressed = compressed
-                self._missing = position - size
-                self._is_between_messages = False
+                self._begin_message(compressed, length)
+                self._keep(data[start:])
                 return
             messages.append((compressed, data[start:position]))
         if position < size:
-            self._buffer += data[position:]
+            self._prefix = data[position:]
             self._is_between_messages = False
 
     def _continue_message(self, data: bytes, size: int, messages: list[tuple[bool, bytes]]) -> int:
-        """Complete the buffered message as far as ``data`` goes; returns how many of its bytes were used."""
-        buffer = self._buffer
+        """Go on with the message that has begun, as far as ``data`` goes; returns how many of its bytes were used."""
         position = 0
         if not self._missing:
-            position = min(size, _PREFIX_BYTES - len(buffer))
-            buffer += data[:position]
-            if len(buffer) < _PREFIX_BYTES:
+            position = min(size, _PREFIX_BYTES - len(self._prefix))
+            self._prefix += data[:position]
+            if len(self._prefix) < _PREFIX_BYTES:
                 return position
-            self._compressed, self._missing = self._check_prefix(buffer, 0)
-            buffer.clear()
+            prefix, self._prefix = self._prefix, b""
+            self._begin_message(*self._check_prefix(prefix, 0))
         taken = min(size - position, self._missing)
-        buffer += memoryview(data)[position : position + taken]
-        self._missing -= taken
+        self._keep(data[position : position + taken])
         if not self._missing:
-            messages.append((self._compressed, bytes(buffer)))
-            buffer.clear()
+            messages.append((self._compressed, b"".join([*self._blocks, *self._pieces])))
+            self._blocks.clear()
+            self._pieces.clear()
             self._is_between_messages = True
         return position + taken
 
-    def _check_prefix(self, data: bytes | bytearray, position: int) -> tuple[bool, int]:
+    def _begin_message(self, compressed: bool, length: int) -> None:
+        self._compressed = compressed
+        self._length = self._missing = length
+        self._is_between_messages = False
+
+    def _keep(self, piece: bytes) -> None:
+        self._missing -= len(piece)
+        self._pieces.append(piece)
+        if len(self._pieces) == _PIECES_PER_BLOCK:
+            self._blocks.append(b"".join(self._pieces))
+            self._pieces.clear()
+
+    def _check_prefix(self, data: bytes, position: int) -> tuple[bool, int]:
         flag, length = _unpack_prefix(data, position)
         if flag > 1:
             raise RemoteProtocolError(grpc.StatusCode.INTERNAL, f"compressed flag of a message is {flag}, not 0 or 1")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+import tracemalloc
 import zlib
 
 import grpc
@@ -61,7 +62,7 @@ def test_formats_are_those_of_the_standard_tools() -> None:
 
 @pytest.mark.parametrize("name", COMPRESSING)
 @pytest.mark.parametrize("limit", [None, 10 * len(MESSAGE)])
-@pytest.mark.parametrize("damage", ["empty", "garbage", "truncated", "trailing", "second member", "flipped"])
+@pytest.mark.parametrize("damage", ["empty", "garbage", "truncated", "trailing", "second member"])
 def test_damage_is_internal(name: str, limit: int | None, damage: str) -> None:
     good = codec(name).compress(MESSAGE)
     data = {
@@ -70,22 +71,30 @@ def test_damage_is_internal(name: str, limit: int | None, damage: str) -> None:
         "truncated": good[:-1],
         "trailing": good + b"\0",
         "second member": good + good,
-        "flipped": good[:5] + bytes([good[5] ^ 0xFF]) + good[6:],
     }[damage]
-    if (name, damage) == ("gzip", "flipped"):
-        data = good[:-5] + bytes([good[-5] ^ 0xFF]) + good[-4:]  # byte 5 is the unchecked time stamp; this is the CRC
     with pytest.raises(RemoteProtocolError) as caught:
         codec(name).decompress(data, limit)
-    assert caught.value.code in {grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED}
-    if damage != "flipped":
-        assert caught.value.code is grpc.StatusCode.INTERNAL
+    assert caught.value.code is grpc.StatusCode.INTERNAL
 
 
 @pytest.mark.parametrize("name", ["deflate", "gzip"])
-def test_bomb_is_refused_without_inflating_it(name: str) -> None:
-    bomb = codec(name).compress(bytes(64 * 1024 * 1024))
+def test_wrong_check_value_is_internal(name: str) -> None:
+    good = codec(name).compress(MESSAGE)
     with pytest.raises(RemoteProtocolError) as caught:
-        codec(name).decompress(bomb, 1000)
+        codec(name).decompress(good[:-1] + bytes([good[-1] ^ 0xFF]), None)
+    assert caught.value.code is grpc.StatusCode.INTERNAL
+
+
+@pytest.mark.parametrize("name", COMPRESSING)
+def test_bomb_is_refused_without_inflating_it(name: str) -> None:
+    bomb = codec(name).compress(bytes(16 * 1024 * 1024))
+    tracemalloc.start()
+    try:
+        with pytest.raises(RemoteProtocolError) as caught:
+            codec(name).decompress(bomb, 1000)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 

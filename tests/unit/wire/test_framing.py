@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import grpc
 import pytest
 
@@ -37,6 +39,21 @@ def test_reader_joins_pieces_of_any_size(size: int) -> None:
     received = [message for at in range(0, len(data), size) for message in reader.receive_data(data[at : at + size])]
     assert received == [(False, b"a" * 9), (False, b""), (True, b"bc")]
     reader.receive_end()
+
+
+def test_a_message_in_tiny_pieces_is_not_kept_as_single_objects() -> None:
+    message = b"0123456789abcdef" * 4096
+    data = frame_message(message) + frame_message(b"next")
+    reader = MessageReader(None)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for at in range(0, len(message), 2):
+            assert reader.receive_data(data[at : at + 2]) == []
+        assert tracemalloc.get_traced_memory()[0] - before < 2 * len(message)
+    finally:
+        tracemalloc.stop()
+    assert reader.receive_data(data[len(message) :]) == [(False, message), (False, b"next")]
 
 
 def test_reader_takes_no_data() -> None:
