@@ -7,6 +7,7 @@ or the loss of the connection.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -35,6 +36,7 @@ __all__ = ["H3Call"]
 
 #: A response stream whose reader has this much unread is paused: the server then stops at its flow-control window.
 _PAUSE_QUEUED_BYTES = 64 * 1024
+_COARSE_TIMEOUT_S = 0.1
 _CANCELLED = ErrorCode.H3_REQUEST_CANCELLED
 
 
@@ -337,7 +339,6 @@ class H3Call:
                     if stream is None:
                         stream = await connection.wait_for_stream(self)
             except CallCredentialsError as error:
-                self._starting = None
                 self._abandon(error.code, error.details)
                 return False
             except asyncio.CancelledError:
@@ -374,7 +375,7 @@ class H3Call:
             fields = request_fields(
                 method=self._path,
                 authority=subchannel.authority,
-                timeout_s=self.time_remaining(),
+                timeout_s=self._timeout_to_send(),
                 encoding=None if self._codec is None else self._codec.name,
                 accept_encoding=ACCEPT_ENCODING,
                 user_agent=subchannel.user_agent,
@@ -386,6 +387,17 @@ class H3Call:
         else:
             self._half_closed = True
             self._send(head + self._message(payload), True)
+
+    def _timeout_to_send(self) -> float | None:
+        """Return the time left, never more.
+
+        From 100 ms on it is cut to milliseconds, so that calls with equal timeouts have equal
+        header sections, which both ends encode and decode once.
+        """
+        remaining = self.time_remaining()
+        if remaining is None or remaining < _COARSE_TIMEOUT_S:
+            return remaining
+        return math.floor(remaining * 1000) / 1000
 
     # ---- the response, called by the connection
 
@@ -560,7 +572,7 @@ class H3Call:
             connection.wake()
         self._release_stream()
         self._set_status(code, details, ())
-        if self._starting is not None:
+        if self._starting is not None and self._starting is not asyncio.current_task():
             self._starting.cancel()
 
     def _release_stream(self) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from grpc import aio
+
 from quicrpc.wire.errors import LocalProtocolError
 from quicrpc.wire.metadata import encode_metadata
 
-__all__ = ["Entry", "checked_metadata", "take_compression"]
+__all__ = ["Entry", "InvalidMetadata", "checked_metadata", "take_compression"]
 
 #: One metadata entry: lower-case key; text, or bytes for keys that end in "-bin".
 Entry = tuple[str, str | bytes]
@@ -17,12 +19,16 @@ Entry = tuple[str, str | bytes]
 _COMPRESSION_REQUEST_KEY = "grpc-internal-encoding-request"
 
 
+class InvalidMetadata(aio.InternalError, ValueError):
+    """Metadata with an illegal key or value; grpcio raises an InternalError for it that names neither."""
+
+
 def checked_metadata(metadata: Any) -> tuple[Entry, ...]:
     """Return metadata as a tuple, refusing what grpcio refuses.
 
     Raises:
         TypeError: not a sequence of (str, str or bytes) pairs.
-        ValueError: an illegal key or value.
+        InvalidMetadata: an illegal key or value.
     """
     entries = tuple(metadata) if metadata is not None else ()
     for entry in entries:
@@ -32,7 +38,7 @@ def checked_metadata(metadata: Any) -> tuple[Entry, ...]:
     try:
         encode_metadata(entries)
     except LocalProtocolError as error:
-        raise ValueError(f"metadata was invalid: {metadata}: {error}") from error
+        raise InvalidMetadata(f"metadata was invalid: {error}") from error
     return entries
 
 

@@ -32,6 +32,8 @@ SERVER_STRING = "quicrpc (h3)"
 
 #: A stream whose handler has this much unread is paused: the sender then stops at its flow-control window.
 _PAUSE_QUEUED_BYTES = 64 * 1024
+#: What a queued message occupies beyond its payload: empty ones, five bytes on the wire, must not queue without end.
+_QUEUED_MESSAGE_BYTES = 64
 
 _OK_HEADERS = headers_frame(response_fields(server=SERVER_STRING, accept_encoding=ACCEPT_ENCODING))
 _OK_TRAILERS = headers_frame(trailer_fields(grpc.StatusCode.OK, ""))
@@ -47,7 +49,8 @@ class ServerCall:
         early: The request came as 0-RTT data.
         deadline: Loop time at which the call expires, or None.
         plan: How a registered method is served; None when generic handlers or interceptors must be asked.
-        messages: Request messages not taken yet, decompressed.
+        messages: Request messages not taken yet, as (compressed flag, payload). They are inflated one at a time when taken: a
+            window full of small compressed messages would otherwise become a thousand times its size.
         request_ended: The client half-closed.
         headers_sent, finished: How far the response is. ``finished``: nothing more will be sent.
         aborted_by_peer: The client cancelled, or its connection is gone.
@@ -96,7 +99,7 @@ class ServerCall:
         self.early = early
         self.deadline: float | None = None
         self.deadline_timer: asyncio.TimerHandle | None = None
-        self.messages: deque[bytes] = deque()
+        self.messages: deque[tuple[bool, bytes]] = deque()
         self.request_ended = False
         self.headers_sent = False
         self.finished = False
@@ -122,11 +125,9 @@ class ServerCall:
         """
         if self.finished:
             return
-        for compressed, payload in self._reader.receive_data(data):
-            if compressed:
-                payload = self._decompress(payload)
-            self.messages.append(payload)
-            self._queued_bytes += len(payload)
+        for message in self._reader.receive_data(data):
+            self.messages.append(message)
+            self._queued_bytes += len(message[1]) + _QUEUED_MESSAGE_BYTES
         if self.messages:
             if self.plan is not None and not self.plan.request_streaming and len(self.messages) > 1:
                 raise RemoteProtocolError(grpc.StatusCode.UNIMPLEMENTED, "more than one request message on a method that takes one")
@@ -169,7 +170,7 @@ class ServerCall:
     # ---- request side, called by the handler's task
 
     async def next_message(self) -> bytes | None:
-        """Return the next request message; None after the last one."""
+        """Return the next request message; None after the last one. Raises RemoteProtocolError as :meth:`take_message` does."""
         while not self.messages:
             if self.request_ended:
                 return None
@@ -181,14 +182,18 @@ class ServerCall:
         return self.take_message()
 
     def take_message(self) -> bytes:
-        """Return a message that is there, and the flow-control credit it held back."""
-        message = self.messages.popleft()
-        self._queued_bytes -= len(message)
+        """Return a message that is there, decompressed, and the flow-control credit it held back.
+
+        Raises:
+            RemoteProtocolError: it cannot be decompressed, or is over the limit when it is.
+        """
+        compressed, message = self.messages.popleft()
+        self._queued_bytes -= len(message) + _QUEUED_MESSAGE_BYTES
         if self.paused and self._queued_bytes < _PAUSE_QUEUED_BYTES:
             self.paused = False
             self.connection.endpoint.resume(self.connection.number, self.stream)
             self.connection.wake()
-        return message
+        return self._decompress(message) if compressed else message
 
     # ---- response side
 
@@ -320,6 +325,10 @@ class ServerCall:
             self.deadline_timer.cancel()
             self.deadline_timer = None
         self.messages.clear()
+        if self.paused:
+            # Also after the client's half-close, what was held back counts against the connection's window.
+            self.paused = False
+            self.connection.endpoint.resume(self.connection.number, self.stream)
         self.connection.call_finished(self)
         if self._on_finish is not None:
             callbacks, self._on_finish = self._on_finish, None

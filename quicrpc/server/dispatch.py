@@ -95,9 +95,10 @@ class Dispatcher:
                     return
             context.use_serializers(method.deserialize, method.serialize)
             await self._run(call, context, method)
-        except aio.AbortError:
+        except aio.AbortError as error:
             if not context.aborted:
-                raise
+                # Raised by hand, without context.abort(): a call must not stay open for it.
+                context.fail(error)
         except asyncio.CancelledError:
             if not call.finished:
                 # The handler was cancelled from within; grpc.aio reports it as CANCELLED as well.

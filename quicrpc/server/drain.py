@@ -13,6 +13,8 @@ __all__ = ["drain"]
 
 #: How long cancelled handlers get to run their ``finally`` blocks before the sockets close anyway.
 _CANCELLED_HANDLERS_S = 5.0
+#: How long the last responses get to be acknowledged.
+_LAST_RESPONSES_S = 1.0
 
 
 async def drain(listeners: Sequence[H3Listener], dispatcher: Dispatcher, grace: float | None) -> None:
@@ -35,5 +37,6 @@ async def drain(listeners: Sequence[H3Listener], dispatcher: Dispatcher, grace: 
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=_CANCELLED_HANDLERS_S)
+    await asyncio.gather(*(listener.wait_closed(_LAST_RESPONSES_S if grace else 0.0) for listener in listeners))
     for listener in listeners:
         listener.close()

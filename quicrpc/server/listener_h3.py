@@ -18,6 +18,7 @@ from quicrpc.security.identity import ANONYMOUS, PeerIdentity, identify
 from quicrpc.server.call import SERVER_STRING, ServerCall
 from quicrpc.server.options import ServerOptions
 from quicrpc.transport.driver import Driver
+from quicrpc.wire.compression import ACCEPT_ENCODING
 from quicrpc.wire.errors import RemoteProtocolError
 from quicrpc.wire.fields import RequestHead, http_error_fields, parse_request_head, trailers_only_fields
 
@@ -28,6 +29,10 @@ __all__ = ["H3Listener", "ServerConnection", "peer_string"]
 
 _LOGGER = logging.getLogger(__name__)
 _OPEN, _HANDSHAKE_DONE, _DATA, _RESET, _STOPPED, _WRITABLE, _STREAMS, _CLOSED = EventKind
+
+
+#: Draining: how long the flush of a last response gets before the first look whether it was acknowledged.
+_MIN_SETTLE_S = 0.005
 
 
 def peer_string(address: tuple[object, ...]) -> str:
@@ -55,7 +60,7 @@ class ServerConnection:
         "_h3",
         "_identity",
         "_last_stream",
-        "_peer",
+        "_settled",
         "calls",
         "confirmed",
         "control_stream",
@@ -78,19 +83,19 @@ class ServerConnection:
         )
         self._deferred: list[ServerCall] = []
         self._identity: PeerIdentity | None = None
-        self._peer: str | None = None
         self._last_stream = -4
+        self._settled = False
 
     def wake(self) -> None:
         """Have the endpoint flushed at the end of this turn of the loop."""
         self.listener.driver.wake()
 
     def peer(self) -> str:
-        """Return the client's address."""
+        """Return the client's address; after the connection's end "unknown"."""
         try:
             return peer_string(self.endpoint.info(self.number).peer_address)
         except KeyError:
-            return self._peer or "unknown"
+            return "unknown"
 
     def identity(self) -> PeerIdentity:
         """Return who the client proved to be."""
@@ -235,7 +240,8 @@ class ServerConnection:
         if error.http_status is not None:
             fields = http_error_fields(error.http_status, error.code, error.details, server=SERVER_STRING)
         else:
-            fields = trailers_only_fields(error.code, error.details, server=SERVER_STRING)
+            # compression.md: an unknown grpc-encoding is answered with the known ones.
+            fields = trailers_only_fields(error.code, error.details, server=SERVER_STRING, accept_encoding=ACCEPT_ENCODING)
         self.endpoint.send(self.number, stream, headers_frame(fields), True)
         self.endpoint.stop_sending(self.number, stream, ErrorCode.H3_NO_ERROR)
         self._h3.forget(stream)
@@ -256,8 +262,8 @@ class ServerConnection:
         """Forget a call that has ended."""
         self.calls.pop(call.stream, None)
         self._h3.forget(call.stream)
-        if self.listener.draining:
-            self.listener.connection_drained(self)
+        if self.listener.draining and not self.calls:
+            self.close_when_delivered()
 
     # ---- drain
 
@@ -266,6 +272,21 @@ class ServerConnection:
         if self.control_stream is not None:
             self.endpoint.send(self.number, self.control_stream, self._h3.goaway(self._last_stream + 4), False)
             self.wake()
+
+    def close_when_delivered(self) -> None:
+        """Close once the last responses are acknowledged: CONNECTION_CLOSE would take what is under way with it (RFC 9000, 10.2)."""
+        if self.calls or self.number not in self.listener.connections:
+            return
+        try:
+            info = self.endpoint.info(self.number)
+        except KeyError:
+            return
+        if self._settled and not info.bytes_in_flight:
+            self.endpoint.close(self.number, ErrorCode.H3_NO_ERROR, "")
+            self.wake()
+            return
+        self._settled = True
+        self.loop.call_later(max(info.rtt_s, _MIN_SETTLE_S), self.close_when_delivered)
 
 
 class H3Listener:
@@ -284,6 +305,7 @@ class H3Listener:
         self.options = options
         self.loop = loop
         self.draining = False
+        self._empty: asyncio.Future[None] | None = None
         self.decoders = FieldDecoders(max_field_section_bytes=options.max_metadata_bytes)
         self.connections: dict[int, ServerConnection] = {}
         self.driver = Driver(endpoint, self.handle_events, loop)
@@ -318,6 +340,8 @@ class H3Listener:
                 elif kind == _CLOSED:
                     del connections[number]
                     connection.closed()
+                    if self._empty is not None and not connections and not self._empty.done():
+                        self._empty.set_result(None)
             except Exception:
                 _LOGGER.exception("connection %d: closed after an internal error", number)
                 self.endpoint.close(number, ErrorCode.H3_INTERNAL_ERROR, "")
@@ -332,13 +356,13 @@ class H3Listener:
         self.endpoint.refuse_new_connections()
         for connection in list(self.connections.values()):
             connection.go_away()
-            self.connection_drained(connection)
+            connection.close_when_delivered()
 
-    def connection_drained(self, connection: ServerConnection) -> None:
-        """Close a connection that has no call left."""
-        if not connection.calls and connection.number in self.connections:
-            self.endpoint.close(connection.number, ErrorCode.H3_NO_ERROR, "")
-            self.driver.wake()
+    async def wait_closed(self, timeout: float) -> None:
+        """Wait until the last connection is gone, at most ``timeout`` seconds. While draining."""
+        if self.connections:
+            self._empty = self.loop.create_future()
+            await asyncio.wait([self._empty], timeout=timeout)
 
     def active_calls(self) -> list[ServerCall]:
         """Return the calls that have not ended."""
