@@ -133,8 +133,9 @@ async def _call(
 ) -> int:
     shape = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
     path = f"/{method.containing_service.full_name}/{method.name}"
+    request_class, response_class = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
     multicallable = getattr(channel, shape)(
-        path, request_serializer=Message.SerializeToString, response_deserializer=GetMessageClass(method.output_type).FromString
+        path, request_serializer=request_class.SerializeToString, response_deserializer=response_class.FromString
     )
     started = time.perf_counter()
     argument = _stream(requests) if method.client_streaming else requests[0]

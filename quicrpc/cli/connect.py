@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from enum import StrEnum
 from importlib import import_module
 from importlib.util import find_spec
@@ -39,8 +39,13 @@ KeyOption = Annotated[Path | None, typer.Option("--key", help="Key of the client
 
 
 def open_channel(
-    target: str, transport: Transport, ca: Path, cert: Path | None = None, key: Path | None = None
-) -> grpc.aio.Channel:
+    target: str,
+    transport: Transport,
+    ca: Path,
+    cert: Path | None = None,
+    key: Path | None = None,
+    options: Sequence[tuple[str, Any]] = (),
+) -> quicrpc.aio.Channel:
     """Return a channel; it connects at the first call. Call it on the event loop. Files that cannot be read end the command."""
     if (cert is None) != (key is None):
         fail("--cert and --key go together")
@@ -50,7 +55,7 @@ def open_channel(
         None if cert is None else read_bytes(cert, "client certificate"),
     )
     try:
-        return quicrpc.aio.secure_channel(target, credentials, transport=transport.value)
+        return quicrpc.aio.secure_channel(target, credentials, options, transport=transport.value)
     except ValueError as error:
         fail(str(error))
 

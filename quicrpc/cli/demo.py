@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import ssl
+import statistics
 import sys
 import sysconfig
 import tempfile
@@ -36,6 +38,7 @@ __all__ = ["demo"]
 _SKIP = ("__pycache__", "site-packages")
 _CALLS = 1000
 _CALLS_IN_FLIGHT = 32
+_CONNECTIONS = 10
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 20
 
@@ -45,7 +48,7 @@ class _Row:
     """One line of the table."""
 
     step: str
-    transport: str
+    wire: str
     amount: str
     seconds: float
     rate: str
@@ -82,9 +85,10 @@ async def _demo(root: Path, in_flight: int) -> list[_Row]:
             for transport in (Transport.h3, Transport.h2):
                 async with open_channel(target, transport, ca) as channel:
                     console.print(f"copying {len(expected)} files over {transport.value} ...")
-                    rows += await _copy(channel, root, directory / transport.value, expected, in_flight)
+                    wire = await _wire(channel, target, ca)
+                    rows += await _copy(channel, wire, root, directory / transport.value, expected, in_flight)
                     console.print(f"calling over {transport.value} ...")
-                    rows += await _call(channel)
+                    rows += await _call(channel, wire)
             rows += await _resume(target, ca)
     return rows
 
@@ -132,7 +136,7 @@ def _digests(root: Path) -> dict[str, tuple[int, bytes]]:
 
 
 async def _copy(
-    channel: grpc.aio.Channel, root: Path, copy: Path, expected: dict[str, tuple[int, bytes]], in_flight: int
+    channel: grpc.aio.Channel, wire: str, root: Path, copy: Path, expected: dict[str, tuple[int, bytes]], in_flight: int
 ) -> list[_Row]:
     """Send the tree, fetch it into ``copy`` and compare."""
     client, prefix = ContentClient(channel), copy.name
@@ -145,18 +149,17 @@ async def _copy(
     await client.download_all(files, in_flight=in_flight)
     fetched = time.perf_counter()
     received = await asyncio.to_thread(_digests, copy)
-    transport = await _transport(channel)
     total_bytes = sum(size for size, _ in expected.values())
     amount = f"{len(expected)} files, {total_bytes / 1e6:.1f} MB"
 
     def row(step: str, seconds: float, right: bool) -> _Row:
         rate = f"{total_bytes / seconds / 1e6:.1f} MB/s, {len(expected) / seconds:.0f} files/s"
-        return _Row(step, transport, amount, seconds, rate, right)
+        return _Row(step, wire, amount, seconds, rate, right)
 
     return [row("upload", sent - started, stored == expected), row("download", fetched - listed, received == expected)]
 
 
-async def _call(channel: grpc.aio.Channel) -> list[_Row]:
+async def _call(channel: grpc.aio.Channel, wire: str) -> list[_Row]:
     """Make many small calls, several at a time, and compare each answer."""
     stub = echo_pb2_grpc.EchoStub(channel)
     numbers = iter(range(_CALLS))
@@ -174,20 +177,51 @@ async def _call(channel: grpc.aio.Channel) -> list[_Row]:
             group.create_task(worker())
     seconds = time.perf_counter() - started
     rate = f"{_CALLS / seconds:.0f} calls/s"
-    return [_Row("unary calls", await _transport(channel), f"{_CALLS} calls", seconds, rate, wrong == 0)]
+    return [_Row("unary calls", wire, f"{_CALLS} calls", seconds, rate, wrong == 0)]
 
 
-async def _transport(channel: grpc.aio.Channel) -> str:
-    call = echo_pb2_grpc.EchoStub(channel).Unary(EchoMessage())
+async def _resume(target: str, ca: Path) -> list[_Row]:
+    """Time the first call of new connections: with a whole handshake, and resumed with the call in the first flight (0-RTT)."""
+    rows = []
+    for early in (False, True):
+        request, times, right, wire = EchoMessage(body=b"first"), [], True, ""
+        for _ in range(_CONNECTIONS):
+            async with open_channel(target, Transport.h3, ca, options=[("quicrpc.early_data", int(early))]) as channel:
+                started = time.perf_counter()
+                answer = await echo_pb2_grpc.EchoStub(channel).Unary(request)
+                times.append(time.perf_counter() - started)
+                info = channel.connection_info()
+                right = right and answer == request and info is not None and info.early_data_accepted == early
+                wire = await _wire(channel, target, ca)
+        step = "first call, resumed with 0-RTT" if early else "first call, whole handshake"
+        rate = f"median {statistics.median(times) * 1000:.1f} ms"
+        rows.append(_Row(step, wire, f"{_CONNECTIONS} connections", sum(times), rate, right))
+    return rows
+
+
+async def _wire(channel: quicrpc.aio.Channel, target: str, ca: Path) -> str:
+    """Return what the calls of ``channel`` use, as both sides agreed in the handshake."""
+    plain_channel: grpc.aio.Channel = channel
+    call = echo_pb2_grpc.EchoStub(plain_channel).Unary(EchoMessage())
     await call
-    return quicrpc.aio.transport_of(call)
+    info = channel.connection_info()
+    if quicrpc.aio.transport_of(call) == "h3" and info is not None:
+        return f"{info.alpn}, QUIC v{info.quic_version} (UDP)"
+    # grpcio does not tell what it agreed on: ask the same port once more.
+    host, _, port = target.rpartition(":")
+    context = ssl.create_default_context(cafile=ca)
+    context.set_alpn_protocols(["h2"])
+    _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    connection = writer.get_extra_info("ssl_object")
+    writer.close()
+    return f"{connection.selected_alpn_protocol()}, {connection.version()} (TCP)"
 
 
 def _table(root: Path, rows: list[_Row]) -> Table:
     table = Table(title=f"{root} over both transports")
-    for column in ("step", "transport", "amount", "time", "rate", "result"):
+    for column in ("step", "on the wire", "amount", "time", "rate", "result"):
         table.add_column(column, justify="right" if column in ("time", "rate") else "left")
     for row in rows:
         result = "[green]every byte right[/]" if row.right else "[red]DIFFERS[/]"
-        table.add_row(row.step, row.transport, row.amount, f"{row.seconds:.3f} s", row.rate, result)
+        table.add_row(row.step, row.wire, row.amount, f"{row.seconds:.3f} s", row.rate, result)
     return table

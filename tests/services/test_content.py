@@ -261,3 +261,8 @@ def test_only_methods_that_may_be_replayed_are_marked_so():
     services = content_pb2.DESCRIPTOR.services_by_name.values()
     marked = {method.name for service in services for method in service.methods if method.GetOptions().idempotency_level == 1}
     assert marked == {"DownloadFile", "StatFile", "ListFiles", "Check"}
+
+
+async def test_a_file_that_cannot_be_read_is_an_os_error(client, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        await client.upload(tmp_path / "none", "none")

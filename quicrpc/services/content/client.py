@@ -26,6 +26,9 @@ OnBytes = Callable[[int], object]
 #: See FileChunk in content.proto.
 _CHUNK_BYTES = 512 * 1024
 
+#: Received bytes that are kept in memory before they are written.
+_FLUSH_BYTES = 1024 * 1024
+
 #: Downloads that broke off without one new byte, before the error is given up to.
 _MAX_FRUITLESS_ATTEMPTS = 3
 
@@ -38,11 +41,16 @@ class ContentClient:
 
     async def upload(self, path: Path, name: str, on_bytes: OnBytes = lambda count: None) -> content_pb2.FileInfo:
         """Store the file at ``path`` under ``name``. Raises OSError if it cannot be read."""
-        file = await asyncio.to_thread(path.open, "rb")
+        source = _Source(path)
         try:
-            response = await self._stub.UploadFile(_chunks(file, name, on_bytes))
+            response = await self._stub.UploadFile(_chunks(source, name, on_bytes))
+        except (grpc.aio.AioRpcError, asyncio.CancelledError):
+            # grpc.aio cancels a call whose requests raise.
+            if source.error is not None:
+                raise source.error from None
+            raise
         finally:
-            file.close()
+            source.close()
         return response.file
 
     async def stat(self, name: str) -> content_pb2.FileInfo:
@@ -50,21 +58,18 @@ class ContentClient:
         return await self._stub.StatFile(content_pb2.StatFileRequest(name=name))
 
     async def download(self, info: content_pb2.FileInfo, path: Path, on_bytes: OnBytes = lambda count: None) -> None:
-        """Fetch a file, as ``stat`` or ``files`` described it, to ``path``, whose directory must exist.
+        """Fetch a file, as ``stat`` or ``files`` described it, to ``path``, making its directory if need be.
 
         Bytes are kept in ``PATH.OBJECT_ID.part`` until all have come and the checksum is right; a later call goes on from there.
 
         Raises: DamagedFile: the bytes do not have the checksum (the partial file is removed). OSError.
         """
-        partial = path.with_name(f"{path.name}.{info.object_id}.part")
-        target = await asyncio.to_thread(_Target, partial)
+        target = _Target(path, info)
         try:
-            on_bytes(target.size)
+            if await asyncio.to_thread(target.resume):
+                on_bytes(target.size)
             await self._receive(info, target, on_bytes)
-            if target.size != info.size or target.sha256() != info.sha256:
-                partial.unlink()
-                raise DamagedFile(f"{info.name}: the bytes received do not have the file's checksum")
-            await asyncio.to_thread(partial.replace, path)
+            await asyncio.to_thread(target.finish)
         finally:
             target.close()
 
@@ -75,7 +80,8 @@ class ContentClient:
             try:
                 request = content_pb2.DownloadRequest(object_id=info.object_id, offset=before)
                 async for chunk in self._stub.DownloadFile(request):
-                    await asyncio.to_thread(target.write, chunk.data)
+                    if target.add(chunk.data):
+                        await asyncio.to_thread(target.flush)
                     on_bytes(len(chunk.data))
                 return
             except grpc.aio.AioRpcError as error:
@@ -108,11 +114,10 @@ class ContentClient:
     async def download_all(
         self, files: Iterable[tuple[content_pb2.FileInfo, Path]], *, in_flight: int, on_bytes: OnBytes = lambda count: None
     ) -> None:
-        """Fetch files to paths, ``in_flight`` at a time, making directories. Stops at the first error and raises it."""
+        """Fetch files to paths, ``in_flight`` at a time. Stops at the first error and raises it."""
 
         async def fetch(file: tuple[content_pb2.FileInfo, Path]) -> None:
             info, path = file
-            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
             await self.download(info, path, on_bytes)
 
         await _several(files, in_flight, fetch)
@@ -141,51 +146,113 @@ def _reraise(error: OSError) -> None:
     raise error
 
 
-async def _chunks(file: IO[bytes], name: str, on_bytes: OnBytes) -> AsyncIterator[content_pb2.FileChunk]:
-    left = os.fstat(file.fileno()).st_size
-    info: content_pb2.FileInfo | None = content_pb2.FileInfo(name=name, size=left)
-    sha256 = hashlib.sha256()
+async def _chunks(source: _Source, name: str, on_bytes: OnBytes) -> AsyncIterator[content_pb2.FileChunk]:
+    first = True
+    while not source.ended:
+        data = await asyncio.to_thread(source.read_next)
+        chunk = content_pb2.FileChunk(data=data)
+        if first:
+            chunk.file.name, chunk.file.size = name, source.size
+            first = False
+        if source.ended:
+            chunk.sha256 = source.sha256()
+        yield chunk
+        on_bytes(len(data))
 
-    def read() -> bytes:
-        data = file.read(min(left, _CHUNK_BYTES))
-        sha256.update(data)
+
+class _Source:
+    """A file that is being sent, with the hash of what was read. ``read_next`` blocks: call it in a thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self._hash = hashlib.sha256()
+        self._left = 0
+        self.size = 0
+        self.ended = False
+        self.error: OSError | None = None
+
+    def read_next(self) -> bytes:
+        try:
+            if self._file is None:
+                self._file = self._path.open("rb", buffering=0)
+                self._left = self.size = os.fstat(self._file.fileno()).st_size
+            data = self._file.read(min(self._left, _CHUNK_BYTES))
+        except OSError as error:
+            self.error = error
+            raise
+        self._hash.update(data)
+        self._left -= len(data)
+        # A file that shrinks meanwhile ends early; the server then refuses it for its size.
+        self.ended = self._left == 0 or not data
         return data
 
-    while True:
-        data = await asyncio.to_thread(read)
-        left -= len(data)
-        # A file that shrinks meanwhile ends early; the server then refuses it for its size.
-        last = left == 0 or not data
-        yield content_pb2.FileChunk(file=info, data=data, sha256=sha256.digest() if last else b"")
-        on_bytes(len(data))
-        if last:
-            return
-        info = None
+    def sha256(self) -> bytes:
+        return self._hash.digest()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 class _Target:
-    """A file that is being received, with the hash of what it has. Blocks: call it in a thread."""
+    """A file that is being received, with the hash of what it has. ``add`` keeps bytes in memory; the others block."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666), "r+b", buffering=0)
-        self._sha256 = hashlib.sha256()
+    def __init__(self, path: Path, info: content_pb2.FileInfo) -> None:
+        self._path = path
+        self._partial = path.with_name(f"{path.name}.{info.object_id}.part")
+        self._info = info
+        self._file: IO[bytes] | None = None
+        self._hash = hashlib.sha256()
+        self._pieces: list[bytes] = []
+        self._waiting_bytes = 0
         self.size = 0
-        while data := self._file.read(_CHUNK_BYTES):
-            self._sha256.update(data)
+
+    def resume(self) -> bool:
+        """Take what an earlier run left; tell whether there was anything."""
+        if not self._partial.exists():
+            return False
+        file = self._open()
+        while data := file.read(_CHUNK_BYTES):
+            self._hash.update(data)
             self.size += len(data)
+        return True
 
-    def write(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._file.write(rest) :]
-        self._sha256.update(data)
+    def add(self, data: bytes) -> bool:
+        """Take bytes; tell whether ``flush`` is due."""
+        self._pieces.append(data)
+        self._waiting_bytes += len(data)
         self.size += len(data)
+        return self._waiting_bytes >= _FLUSH_BYTES
 
-    def sha256(self) -> bytes:
-        return self._sha256.digest()
+    def flush(self) -> None:
+        """Write what waits in memory."""
+        file = self._file or self._open()
+        for piece in self._pieces:
+            self._hash.update(piece)
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[file.write(rest) :]
+        self._pieces.clear()
+        self._waiting_bytes = 0
+
+    def finish(self) -> None:
+        """Write the rest, compare with size and checksum, and give the file its name. Raises DamagedFile."""
+        self.flush()
+        if self.size != self._info.size or self._hash.digest() != self._info.sha256:
+            self._partial.unlink()
+            raise DamagedFile(f"{self._info.name}: the bytes received do not have the file's checksum")
+        self._partial.replace(self._path)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+    def _open(self) -> IO[bytes]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.fdopen(os.open(self._partial, flags, 0o666), "r+b", buffering=0)
+        return self._file
 
 
 async def _several(items: Iterable[_T], in_flight: int, work: Callable[[_T], Awaitable[None]]) -> None:
