@@ -1,7 +1,7 @@
 """One call over HTTP/3, seen from the client: the core call under grpc.aio's call objects.
 
-Exactly one status ends every call, whichever comes first: the server's trailers, a reset, the deadline, a cancellation, a broken rule,
-or the loss of the connection.
+Exactly one status ends every call, whichever comes first: the server's trailers, a reset, the deadline, a cancellation, a broken
+rule, or the loss of the connection.
 """
 
 from __future__ import annotations

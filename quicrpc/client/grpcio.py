@@ -1,8 +1,8 @@
 """The private names of grpcio that quicrpc uses, in one place, under a contract test (tests/unit/client/test_grpcio_contract.py).
 
 grpc.aio is two layers: call objects, interceptors and the channel in Python, and a C core that moves bytes. quicrpc keeps the
-Python layer, so that its behaviour is grpc.aio's to the letter, and puts another core under it (docs/decisions/002). A *core call* and a
-*core channel* are what that layer expects below it; ``H3Call`` and ``ChannelCore`` are ours.
+Python layer, so that its behaviour is grpc.aio's to the letter, and puts another core under it (docs/decisions/002). A *core call*
+and a *core channel* are what that layer expects below it; ``H3Call`` and ``ChannelCore`` are ours.
 """
 
 from __future__ import annotations

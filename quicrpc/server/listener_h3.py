@@ -274,7 +274,7 @@ class ServerConnection:
             self.wake()
 
     def close_when_delivered(self) -> None:
-        """Close once the last responses are acknowledged: CONNECTION_CLOSE would take what is under way with it (RFC 9000, 10.2)."""
+        """Close once the last responses are acknowledged: CONNECTION_CLOSE takes what is under way with it (RFC 9000, 10.2)."""
         if self.calls or self.number not in self.listener.connections:
             return
         try:

@@ -21,13 +21,13 @@ class Servicer(echo_pb2_grpc.EchoServicer):
     """Does what the request's body says."""
 
     def __init__(self) -> None:
+        self.began = asyncio.Event()
         self.cancelled = asyncio.Event()
-        self.contexts: list[Any] = []
         self.metadata: list[tuple[str, Any]] = []
         self.seen: Any = None
 
     async def Unary(self, request: Any, context: Any) -> Any:
-        self.contexts.append(context)
+        self.began.set()
         # Here and not in the test: grpcio's context must not be asked anything once its call is over.
         self.metadata = [(key, value) for key, value in context.invocation_metadata() if key != "user-agent"]
         match request.body:
@@ -259,8 +259,7 @@ async def test_client_cancellation_reaches_the_handler(channel: Any, servicer: S
     call = Stub(channel).Unary(Message(body=b"wait"))
     done: list[Any] = []
     call.add_done_callback(done.append)
-    while not servicer.contexts:
-        await asyncio.sleep(0)
+    await asyncio.wait_for(servicer.began.wait(), 5)
     assert call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -278,8 +277,7 @@ async def test_cancelled_task_cancels_the_call(channel: Any, servicer: Servicer)
         await Stub(channel).Unary(Message(body=b"wait"))
 
     task = asyncio.create_task(run())
-    while not servicer.contexts:
-        await asyncio.sleep(0)
+    await asyncio.wait_for(servicer.began.wait(), 5)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -464,8 +462,7 @@ async def test_client_interceptors(start_server: Any, open_channel: Any, service
 async def test_maximum_concurrent_rpcs(start_server: Any, open_channel: Any, servicer: Servicer, transport: str) -> None:
     stub = Stub(open_channel(await start_server(servicer, maximum_concurrent_rpcs=1), transport))
     waiting = stub.Unary(Message(body=b"wait"))
-    while not servicer.contexts:
-        await asyncio.sleep(0)
+    await asyncio.wait_for(servicer.began.wait(), 5)
     with pytest.raises(aio.AioRpcError) as raised:
         await stub.Unary(Message())
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -486,8 +483,7 @@ async def test_connectivity(channel: Any) -> None:
 
 async def test_closing_a_channel_cancels_its_calls(channel: Any, servicer: Servicer) -> None:
     call = Stub(channel).Unary(Message(body=b"wait"))
-    while not servicer.contexts:
-        await asyncio.sleep(0)
+    await asyncio.wait_for(servicer.began.wait(), 5)
     await channel.close()
     assert call.cancelled()
     await asyncio.wait_for(servicer.cancelled.wait(), 5)

@@ -61,7 +61,7 @@ async def test_one_port_number_for_both(start_server: Any, authority: Certificat
     # TCP answers with HTTP/2, on the wire.
     context = ssl.create_default_context(cadata=authority.certificate_pem.decode())
     context.set_alpn_protocols(["h2"])
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
     assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
     writer.close()
     with contextlib.suppress(ssl.SSLError, ConnectionError):
