@@ -76,7 +76,7 @@ def load_ticket(data: bytes) -> tuple[SessionTicket, tuple[bytes, ...]]:
     try:
         fields = json.loads(data)
         if fields["format"] != _FORMAT:
-            raise ValueError(f"session ticket of format {fields['format']!r}")
+            raise ValueError("unknown format")
         chain = tuple(bytes.fromhex(certificate) for certificate in fields["peer_chain"])
         ticket = SessionTicket(
             age_add=fields["age_add"],
@@ -90,7 +90,7 @@ def load_ticket(data: bytes) -> tuple[SessionTicket, tuple[bytes, ...]]:
             other_extensions=[(kind, bytes.fromhex(value)) for kind, value in fields["extensions"]],
         )
         return ticket, chain
-    except (KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError("not a session ticket") from error
 
 
