@@ -110,6 +110,7 @@ def test_megabytes_pass_both_ways(loop: Loop, size: int) -> None:
             received += len(event[3])
         elif event[0] in (EventKind.WRITABLE, EventKind.HANDSHAKE_DONE):
             stream = client.open(conn, True) if event[0] is EventKind.HANDSHAKE_DONE else event[2]
+            assert stream is not None
             while left:
                 left -= len(chunk)
                 if not client.send(conn, stream, chunk, not left):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import hmac
 import os
 from collections.abc import Callable
@@ -11,11 +10,13 @@ from typing import Any
 
 import aioquic.quic.connection as upstream
 from aioquic import tls
+from aioquic._buffer import Buffer
 from aioquic.buffer import encode_uint_var
-from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.configuration import SMALLEST_MAX_DATAGRAM_SIZE, QuicConfiguration
+from aioquic.quic.congestion.base import create_congestion_control
 from aioquic.quic.connection import Limit, QuicConnectionId, QuicReceiveContext
 from aioquic.quic.events import ConnectionTerminated
-from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicPacketType
+from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicPacketType, pull_quic_transport_parameters
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
@@ -51,7 +52,7 @@ class ConnectionIds:
 
     def reset_token(self, connection_id: bytes) -> bytes:
         """Return the 16 bytes that end this connection's peer's patience; the same in every process with the same key."""
-        return hmac.digest(self._key, connection_id, hashlib.sha256)[:16]
+        return hmac.digest(self._key, connection_id, "sha256")[:16]
 
 
 class Connection(GuardedConnection):
@@ -167,10 +168,36 @@ class Connection(GuardedConnection):
         packets = [packet for packet in space.sent_packets.values() if packet.packet_type is QuicPacketType.ZERO_RTT]
         self._loss._on_packets_lost(congestion_event=False, now=now, packets=packets, space=space)
         for stream_id, stream in self._streams.items():
+            if stream_id & 1:
+                continue  # the server's
             if stream_id & 2:
+                limit, blocked = self._remote_max_streams_uni, self._streams_blocked_uni
                 stream.max_stream_data_remote = self._remote_max_stream_data_uni
             else:
+                limit, blocked = self._remote_max_streams_bidi, self._streams_blocked_bidi
                 stream.max_stream_data_remote = self._remote_max_stream_data_bidi_remote
+            if stream_id // 4 >= limit and not stream.is_blocked:
+                stream.is_blocked = self._streams_blocked_pending = True
+                blocked.append(stream)
+
+    def migrate(self) -> None:
+        """Client: the local address has changed. Use a new connection ID, forget the old path's capacity (RFC 9000, 9.4, 9.5)."""
+        recovery = self._loss
+        in_flight = recovery.bytes_in_flight
+        recovery._cc = create_congestion_control(
+            self._configuration.congestion_control_algorithm, max_datagram_size=self._max_datagram_size
+        )
+        recovery._cc.bytes_in_flight = in_flight
+        recovery._rtt_initialized = False
+        self.change_connection_id()
+        self.send_ping(0)
+
+    def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        super()._parse_transport_parameters(data, from_session_ticket)
+        if self._max_datagram_size > SMALLEST_MAX_DATAGRAM_SIZE:
+            limit = pull_quic_transport_parameters(Buffer(data=data)).max_udp_payload_size
+            if limit is not None:
+                self._max_datagram_size = min(self._max_datagram_size, limit)
 
     def _confirm_handshake(self) -> None:
         super()._confirm_handshake()
@@ -183,7 +210,7 @@ class Connection(GuardedConnection):
 
     # Close
 
-    def _handle_connection_close_frame(self, context: QuicReceiveContext, frame_type: int, buf: Any) -> None:
+    def _handle_connection_close_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         self.closed_by_peer = self._close_event is None
         super()._handle_connection_close_frame(context, frame_type, buf)
 

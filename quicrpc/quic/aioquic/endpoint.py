@@ -468,8 +468,7 @@ class AioquicEndpoint:
         self._link.close()
         self._link = link
         for connection in self._connections.values():
-            connection.change_connection_id()
-            connection.send_ping(0)
+            connection.migrate()
             self._touch(connection)
 
     def set_certificates(self, certificates: Sequence[CertificateChain]) -> None:

@@ -63,6 +63,16 @@ class GuardedConnection(QuicConnection):
                 self.request_key_update()
         return super().datagrams_to_send(now)
 
+    def _payload_received(
+        self, context: QuicReceiveContext, plain: bytes, crypto_frame_required: bool = False
+    ) -> tuple[bool, bool]:
+        try:
+            return super()._payload_received(context, plain, crypto_frame_required)
+        except QuicConnectionError as error:
+            if error.frame_type is None:  # upstream would send it as an application's close
+                error.frame_type = QuicFrameType.PADDING
+            raise
+
     def _handle_ack_frame(self, context: QuicReceiveContext, frame_type: int, buf: Buffer) -> None:
         # The whole of upstream's handler, because the parsed ranges are needed between its steps.
         start = buf.tell()

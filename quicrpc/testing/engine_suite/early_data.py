@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from quicrpc.quic.engine import EventKind
+from quicrpc.testing.engine_suite.streams import echo
 from quicrpc.testing.engine_suite.world import SERVER_ADDRESS, Check, EngineFactory, World, pattern
 
 __all__ = ["CHECKS"]
@@ -46,6 +47,22 @@ def rejected_early_data_is_sent_again(engine: EngineFactory, seed: int) -> None:
     assert world.server_received(stream) == data
     assert not any(event[5] for event in world.server.of(EventKind.DATA))
     assert not world.client.endpoint.info(conn).early_data_accepted
+
+
+def rejected_early_data_obeys_smaller_limits(engine: EngineFactory, seed: int) -> None:
+    """The server that refuses it may allow less than the one that gave the ticket: streams wait instead of breaking its rules."""
+    world = World(engine, seed)
+    ticket = world.ticket()
+    world.network.forget(world.server)
+    world.server = world.start_server(max_streams_bidi=2, stream_window_bytes=4_096, ticket_epoch="new")
+    echo(world)
+    conn = world.client.endpoint.connect(SERVER_ADDRESS, "localhost", ticket)
+    streams = [world.open(conn) for _ in range(5)]
+    for stream in streams:
+        world.client.endpoint.send(conn, stream, pattern(6_000, stream), True)
+    world.network.run_until(lambda: len(world.client.finished) == 5)
+    assert not world.closed(world.client, conn)
+    assert all(bytes(world.client.received[conn, stream]) == pattern(6_000, stream) for stream in streams)
 
 
 def a_ticket_works_once(engine: EngineFactory, seed: int) -> None:
@@ -143,6 +160,7 @@ def early_data_survives_loss(engine: EngineFactory, seed: int) -> None:
 CHECKS: tuple[Check, ...] = (
     early_data_arrives_at_once,
     rejected_early_data_is_sent_again,
+    rejected_early_data_obeys_smaller_limits,
     a_ticket_works_once,
     a_replayed_first_flight_is_not_early_again,
     tickets_of_another_epoch_are_refused,

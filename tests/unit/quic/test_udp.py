@@ -37,11 +37,11 @@ class RefusingSocket(socket.socket):
     error: int = 0
     calls: int = 0
 
-    def sendto(self, *_arguments: object) -> int:  # type: ignore[override]
+    def sendto(self, *_arguments: object) -> int:
         self.calls += 1
         raise OSError(self.error, "refused")
 
-    def sendmsg(self, *_arguments: object) -> int:  # type: ignore[override]
+    def sendmsg(self, *_arguments: object) -> int:
         self.calls += 1
         raise OSError(self.error, "refused")
 

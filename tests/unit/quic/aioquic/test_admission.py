@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from aioquic.quic.crypto import CryptoPair
+from aioquic.quic.packet import QuicPacketType
+from aioquic.quic.packet_builder import QuicPacketBuilder
 
-from quicrpc.quic.aioquic.admission import Admission, RateLimit
+from quicrpc.quic.aioquic.admission import Admission, Admitted, RateLimit
 from quicrpc.quic.aioquic.connection import ConnectionIds
 from quicrpc.quic.engine import EndpointOptions
 
@@ -67,3 +70,65 @@ def test_malformed_beginnings_get_no_answer(data: bytes) -> None:
     if data[1:5] == b"\x1a\x2a\x3a\x4a":
         data = data[:6] + data[6:262]  # connection IDs run past the end
     assert judge.consider(data, ADDRESS, 0.0, 0) is None
+
+
+def initial(token: bytes = b"", destination: bytes = b"destinat") -> bytes:
+    crypto = CryptoPair()
+    crypto.setup_initial(cid=destination, is_client=True, version=1)
+    builder = QuicPacketBuilder(
+        host_cid=b"source", peer_cid=destination, version=1, is_client=True, max_datagram_size=1200, peer_token=token
+    )
+    builder.start_packet(QuicPacketType.INITIAL, crypto)
+    builder.start_frame(1)
+    return builder.flush()[0][0]
+
+
+class TestRetry:
+    def test_a_token_that_comes_back_is_proof(self) -> None:
+        judge = admission()
+        retry = judge.consider(initial(), ADDRESS, 5.0, 100)
+        assert isinstance(retry, bytes)
+        assert len(retry) < 300
+        source = retry[13:21]
+        token = retry[21:-16]
+        verdict = judge.consider(initial(token, source), ADDRESS, 6.0, 100)
+        assert verdict == Admitted(source, b"destinat", source)
+        # also when the load has gone in the meantime
+        assert judge.consider(initial(token, source), ADDRESS, 6.0, 0) == verdict
+
+    @pytest.mark.parametrize("address", [("192.0.2.2", 1000), ("192.0.2.1", 1001)])
+    def test_not_from_elsewhere(self, address: tuple[str, int]) -> None:
+        judge = admission()
+        retry = judge.consider(initial(), ADDRESS, 5.0, 100)
+        assert isinstance(retry, bytes)
+        self.assert_closed(judge.consider(initial(retry[21:-16], retry[13:21]), address, 6.0, 100))
+
+    def test_not_for_ever(self) -> None:
+        judge = admission()
+        retry = judge.consider(initial(), ADDRESS, 5.0, 100)
+        assert isinstance(retry, bytes)
+        self.assert_closed(judge.consider(initial(retry[21:-16], retry[13:21]), ADDRESS, 36.0, 100))
+
+    @pytest.mark.parametrize("token", [b"x", b"x" * 60])
+    def test_not_made_up(self, token: bytes) -> None:
+        self.assert_closed(admission().consider(initial(token), ADDRESS, 6.0, 0))
+
+    def test_processes_with_one_key_believe_each_other(self) -> None:
+        one, two = (Admission(EndpointOptions(is_client=False, retry_key=b"k" * 32), ConnectionIds(None, None)) for _ in range(2))
+        retry = one.consider(initial(), ADDRESS, 5.0, 100)
+        assert isinstance(retry, bytes)
+        assert isinstance(two.consider(initial(retry[21:-16], retry[13:21]), ADDRESS, 6.0, 100), Admitted)
+
+    def assert_closed(self, answer: object) -> None:
+        assert isinstance(answer, bytes)
+        assert len(answer) < 100
+
+
+def test_strangers_are_admitted_and_refused() -> None:
+    judge = admission()
+    assert judge.consider(initial(), ADDRESS, 0.0, 99) == Admitted(b"destinat", b"destinat", None)
+    refusal = judge.consider(initial(), ADDRESS, 0.0, 256)
+    assert isinstance(refusal, bytes)
+    assert len(refusal) < 100
+    judge.draining = True
+    assert isinstance(judge.consider(initial(), ADDRESS, 0.0, 0), bytes)

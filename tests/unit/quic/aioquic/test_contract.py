@@ -9,7 +9,7 @@ from typing import Any
 import aioquic.quic.connection as upstream
 import pytest
 from aioquic import tls
-from aioquic.buffer import Buffer
+from aioquic._buffer import Buffer
 from aioquic.quic import events, recovery, retry
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import Limit, QuicConnection, QuicConnectionId, QuicConnectionState, QuicNetworkPath
@@ -51,6 +51,9 @@ ATTRIBUTES = [
     "_peer_cid_available",
     "_quic_logger",
     "_remote_ack_delay_exponent",
+    "_streams_blocked_bidi",
+    "_streams_blocked_uni",
+    "_streams_blocked_pending",
     "_remote_active_connection_id_limit",
     "_remote_max_stream_data_bidi_remote",
     "_remote_max_stream_data_uni",
@@ -89,6 +92,8 @@ def test_version() -> None:
         (QuicConnection, "_handle_new_connection_id_frame", ["self", "context", "frame_type", "buf"]),
         (QuicConnection, "_handle_connection_close_frame", ["self", "context", "frame_type", "buf"]),
         (QuicConnection, "_consume_peer_cid", ["self"]),
+        (QuicConnection, "_payload_received", ["self", "context", "plain", "crypto_frame_required"]),
+        (QuicConnection, "_parse_transport_parameters", ["self", "data", "from_session_ticket"]),
         (QuicConnection, "_replenish_connection_ids", ["self"]),
         (QuicConnection, "_serialize_transport_parameters", ["self"]),
         (QuicConnection, "_initialize", ["self", "peer_cid"]),
@@ -191,6 +196,8 @@ def test_small_types(connection: QuicConnection) -> None:
     assert (pacer.bucket_max, pacer.bucket_time, pacer.packet_time, pacer._max_datagram_size) == (0.0, 0.0, None, 1200)
     assert isinstance(connection._loss._pacer, QuicPacketPacer)
     assert connection._loss._rtt_smoothed == 0.0
+    assert connection._loss._rtt_initialized is False
+    assert connection._loss._cc.bytes_in_flight == 0
 
 
 def test_tls_context(connection: QuicConnection) -> None:
@@ -199,7 +206,8 @@ def test_tls_context(connection: QuicConnection) -> None:
     for name in names.split():
         assert hasattr(context, name)
     assert not hasattr(tls.Context, "__slots__")  # its class is changed
-    assert context.get_session_ticket_cb is context.new_session_ticket_cb is None
+    assert context.get_session_ticket_cb is None
+    assert context.new_session_ticket_cb is None
 
 
 def test_frame_handlers_are_looked_up_on_the_instance() -> None:

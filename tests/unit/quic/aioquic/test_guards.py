@@ -109,7 +109,7 @@ def test_gaps_in_crypto_data_are_bounded() -> None:
 def test_a_long_chain_below_the_bound_is_fine() -> None:
     issuer = authority()
     for level in range(12):
-        issuer = issuer.intermediate(f"{level}" * 60)
+        issuer = issuer.intermediate(chr(65 + level) * 60)
     chain = issuer.issue()
     assert 7_000 < len(chain.certificate_chain) < guards.MAX_CRYPTO_BYTES
     World(AioquicEndpoint, 1, server={"certificates": [chain]}).connect()
@@ -244,3 +244,30 @@ def test_faults_elsewhere_end_it_too(method: str, monkeypatch: pytest.MonkeyPatc
     attack.send(b"\x01")
     attack.world.network.run_for(70)
     assert endpoint.connections() == []
+
+
+def test_a_malformed_frame_type_is_a_transport_error() -> None:
+    attack = Attack()
+    attack.send(b"\x01\x01\x01\xff")
+    (closed,) = attack.world.server.of(EventKind.CLOSED)
+    assert (closed[2], closed[4]) == (QuicErrorCode.FRAME_ENCODING_ERROR, False)
+
+
+def test_the_peers_largest_datagram_is_respected() -> None:
+    """Whatever the server was told to send, the client's transport parameter is the limit."""
+    world = World(AioquicEndpoint, 1, client={"max_receive_datagram_bytes": 1300}, server={"max_datagram_bytes": 1452})
+    sizes: list[int] = []
+
+    def measure(data: bytes, source: object, _destination: object) -> list[bytes]:
+        if source == SERVER_ADDRESS:
+            sizes.append(len(data))
+        return [data]
+
+    world.network.tap = measure
+    conn = world.connect()
+    stream_id = world.open(conn)
+    world.client.endpoint.send(conn, stream_id, b"hello", False)
+    world.network.run_until(lambda: world.server_received(stream_id))
+    world.server.endpoint.send(world.server_conn(), stream_id, bytes(50_000), True)
+    world.network.run_until(lambda: world.client.finished)
+    assert max(sizes) == 1300
