@@ -240,10 +240,11 @@ class H3Call:
                 self._writable = None
 
     async def send_receive_close(self) -> None:
-        """Half-close."""
-        if self._status is None and not self._half_closed and self._connection is not None:
+        """Half-close; before the call has begun this takes effect when it begins."""
+        if self._status is None and not self._half_closed:
             self._half_closed = True
-            self._send(b"", True)
+            if self._connection is not None:
+                self._send(b"", True)
 
     async def receive_serialized_message(self) -> Any:
         """Return the next response; EOF after the last one, or when the call fails."""
@@ -383,7 +384,7 @@ class H3Call:
             )
             head = headers_frame(fields)
         if payload is None:
-            self._send(head, False)
+            self._send(head, self._half_closed)
         else:
             self._half_closed = True
             self._send(head + self._message(payload), True)

@@ -355,7 +355,8 @@ class PendingCall:
         await self._inner.send_serialized_message(message)
 
     async def send_receive_close(self) -> None:
-        """Half-close."""
+        """Half-close, once there is a transport."""
+        await self._resolved
         if self._inner is not None:
             await self._inner.send_receive_close()
 

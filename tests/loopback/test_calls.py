@@ -130,6 +130,7 @@ async def test_client_stream(channel: Any) -> None:
             yield b"x" * 1000
 
     assert await method(requests()) == b"50000"
+    assert await method(iter(())) == b"0"
     call = method()
     for _ in range(3):
         await call.write(b"12345")

@@ -209,6 +209,7 @@ async def test_auto_with_every_kind_of_call_while_undecided(start_server: Any, o
             stub.Collect(iter([Message()] * 3)),
         )
         assert (streamed.body, chatted.body, collected.count) == (b"s", b"b", 3)
+        assert (await Stub(open_channel(port, "auto", options=options)).Collect(iter(()))).count == 0
 
 
 async def test_deadline_while_undecided(open_channel: Any) -> None:
