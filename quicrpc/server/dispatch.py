@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from quicrpc.rpc.interceptor import MethodInterceptor
 from quicrpc.server import sync_handlers
 from quicrpc.server.call import ServerCall
 from quicrpc.server.context import RequestIterator, ServicerContext
@@ -50,7 +51,14 @@ class Dispatcher:
     ) -> None:
         self.handlers = handlers
         self.tasks: set[asyncio.Task[None]] = set()
-        self._find = _chain(interceptors, handlers) if interceptors else None
+        # Interceptors that only wrap methods are applied once; only from the first of another kind on must each call ask.
+        asking = list(interceptors)
+        wrapping: list[MethodInterceptor] = []
+        while asking and isinstance(last := asking[-1], MethodInterceptor):
+            wrapping.insert(0, last)
+            asking.pop()
+        handlers.wrap_with(wrapping)
+        self._find = _chain(asking, handlers) if asking else None
         self._thread_pool = thread_pool
         self._maximum = maximum_concurrent_rpcs
         self._compression = compression

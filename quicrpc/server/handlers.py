@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import grpc
+
+from quicrpc.rpc.interceptor import MethodInterceptor
 
 __all__ = ["HandlerCallDetails", "HandlerTable", "Metadatum", "MethodPlan", "plan"]
 
@@ -83,13 +85,24 @@ class HandlerTable:
         self._registered: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._generic: list[grpc.GenericRpcHandler] = []
         self._plans: dict[str, MethodPlan] = {}
+        self._interceptors: tuple[MethodInterceptor, ...] = ()
+
+    def wrap_with(self, interceptors: Sequence[MethodInterceptor]) -> None:
+        """Put ``interceptors``, outermost first, around every handler found from now on."""
+        self._interceptors = tuple(interceptors)
+        self._plans = {path: plan(self._wrapped(path, handler)) for path, handler in self._registered.items()}
+
+    def _wrapped(self, path: str, handler: Any) -> Any:
+        for interceptor in reversed(self._interceptors):
+            handler = interceptor.wrap(path, handler)
+        return handler
 
     def add_registered(self, service_name: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
         """Register the methods of one service by name."""
         for method, handler in handlers.items():
             path = f"/{service_name}/{method}"
             self._registered[path] = handler
-            self._plans[path] = plan(handler)
+            self._plans[path] = plan(self._wrapped(path, handler))
 
     def add_generic(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Register generic handlers, asked in order."""
@@ -106,13 +119,13 @@ class HandlerTable:
         """Return the paths of the registered methods."""
         return list(self._registered)
 
-    def find(self, details: HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+    def find(self, details: HandlerCallDetails) -> Any:
         """Return the handler of a call, or None."""
-        registered = self._registered.get(details.method)
-        if registered is not None:
-            return registered
+        handler = self._registered.get(details.method)
+        if handler is not None:
+            return self._wrapped(details.method, handler)
         for generic in self._generic:
             handler = generic.service(details)
             if handler is not None:
-                return handler
+                return self._wrapped(details.method, handler)
         return None
