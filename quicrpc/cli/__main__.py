@@ -17,7 +17,13 @@ from .serve import serve
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(name="quicrpc", help="gRPC over HTTP/3: serve, call and copy files.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    name="quicrpc",
+    help="gRPC over HTTP/3: serve, call and copy files.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 for command in (serve, call, put, get, certs, demo):
     app.command()(command)
 

@@ -22,6 +22,9 @@ __all__ = ["CaOption", "CertOption", "KeyOption", "Target", "Transport", "Transp
 
 _T = TypeVar("_T")
 
+#: Somebody waits in front of a terminal: an address that does not answer is given up sooner than a service would.
+_OPTIONS = (("quicrpc.connect_timeout_ms", 5000),)
+
 
 class Transport(StrEnum):
     """Which protocol a channel speaks."""
@@ -55,7 +58,7 @@ def open_channel(
         None if cert is None else read_bytes(cert, "client certificate"),
     )
     try:
-        return quicrpc.aio.secure_channel(target, credentials, options, transport=transport.value)
+        return quicrpc.aio.secure_channel(target, credentials, [*_OPTIONS, *options], transport=transport.value)
     except ValueError as error:
         fail(str(error))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import ssl
 from collections.abc import Callable
 from contextlib import ExitStack
 from enum import StrEnum
@@ -64,12 +65,24 @@ def serve(
     if log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         fail(f"--log-level cannot be {log_level!r}")
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    pair = (read_bytes(key, "key", _HINT), read_bytes(cert, "certificate", _HINT))
+    _check_pair(cert, key)
     credentials = quicrpc.ssl_server_credentials(
-        [(read_bytes(key, "key", _HINT), read_bytes(cert, "certificate", _HINT))],
+        [pair],
         None if client_ca is None else read_bytes(client_ca, "authority of client certificates"),
         client_ca is not None,
     )
     run(_serve(names, host, port, transport, credentials, data_dir, grace))
+
+
+def _check_pair(cert: Path, key: Path) -> None:
+    """End the command unless both files are what they should be and belong together."""
+    try:
+        # An empty password makes OpenSSL refuse a locked key instead of asking for its password.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except ssl.SSLError as error:
+        reason = (error.reason or "not in PEM format").lower().replace("_", " ")
+        fail(f"cannot use the certificate {cert} with the key {key}: {reason}")
 
 
 async def _serve(
@@ -92,8 +105,6 @@ async def _serve(
             await server.start()
         except (OSError, RuntimeError) as error:
             fail(f"cannot listen on {address}: {getattr(error, 'strerror', None) or error}")
-        except ValueError as error:
-            fail(f"cannot use the certificate or its key: {error}")
         await health.set_serving(services)
         signalled = _on_signals()
         typer.echo(f"serving {', '.join(families)} on {address.rpartition(':')[0]}:{bound} over {_LISTENER_NAMES[transport]}")
