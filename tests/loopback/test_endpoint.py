@@ -157,4 +157,4 @@ def test_secrets_and_qlog_are_written(loop: Loop, tmp_path: Path) -> None:
     client.close(conn, 0x100, "")
     loop.run_until(lambda: loop.events[server][-1][0] is EventKind.CLOSED)
     assert "SERVER_TRAFFIC_SECRET_0" in secrets.read_text()
-    assert json.loads((tmp_path / f"{name}.qlog").read_text())["traces"]
+    assert json.loads((tmp_path / f"{name}_server.qlog").read_text())["traces"]

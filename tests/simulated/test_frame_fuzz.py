@@ -17,9 +17,12 @@ from quicrpc.testing.engine_suite.world import SERVER_ADDRESS, World
 _NUMBERS = [0, 1, 2, 3, 4, 5, 7, 8, 63, 64, 100, 255, 1023, 1024, 16_383, 65_536, 2**30, 2**60, 2**62 - 1]
 
 
+def random_number(rng: random.Random) -> bytes:
+    return varint(rng.choice(_NUMBERS) if rng.random() < 0.7 else rng.randrange(64))
+
+
 def random_frame(rng: random.Random) -> bytes:
     kind = rng.choice([*range(0x1F), 0x30, 0x31, 0x40, 0xFF])
-    number = lambda: varint(rng.choice(_NUMBERS) if rng.random() < 0.7 else rng.randrange(64))  # noqa: E731
     if kind in range(0x08, 0x10):
         data = rng.randbytes(rng.choice((0, 1, 5, 50)))
         frame = varint(rng.randrange(24))
@@ -34,14 +37,14 @@ def random_frame(rng: random.Random) -> bytes:
     if kind in (0x1A, 0x1B):
         return bytes((kind,)) + rng.randbytes(8)
     if kind in (0x1C, 0x1D):
-        return b"" if rng.random() < 0.95 else bytes((kind,)) + number() * 2 + b"\x01x"
+        return b"" if rng.random() < 0.95 else bytes((kind,)) + random_number(rng) * 2 + b"\x01x"
     if kind == 0x02:
         return b"\x02" + varint(rng.randrange(12)) + b"\0\0" + varint(rng.randrange(4))
     if kind == 0x19:
         return b"\x19" + varint(rng.randrange(8))
     if kind in (0x04, 0x05):
-        return bytes((kind,)) + varint(rng.randrange(24)) + number() + varint(rng.randrange(300)) * (kind == 0x04)
-    return varint(kind) + b"".join(number() for _ in range(rng.randrange(3)))
+        return bytes((kind,)) + varint(rng.randrange(24)) + random_number(rng) + varint(rng.randrange(300)) * (kind == 0x04)
+    return varint(kind) + b"".join(random_number(rng) for _ in range(rng.randrange(3)))
 
 
 @pytest.mark.parametrize("seed", range(8))

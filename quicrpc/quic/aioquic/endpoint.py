@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hmac
 import ipaddress
-import ssl
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,13 +21,15 @@ from aioquic.quic.events import (
     StreamReset,
 )
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType
-from aioquic.tls import Context, Epoch
+from aioquic.tls import Context
 
-from quicrpc.quic.aioquic.admission import SUPPORTED_VERSIONS, Admission, Admitted
+from quicrpc.quic.aioquic.admission import Admission, Admitted
+from quicrpc.quic.aioquic.configuration import build_configuration, with_credentials
 from quicrpc.quic.aioquic.connection import CONNECTION_ID_BYTES, Connection, ConnectionIds
 from quicrpc.quic.aioquic.credentials import load_credentials
 from quicrpc.quic.aioquic.handshake import ClientTls, ServerTls, TlsContext, usable_ticket
-from quicrpc.quic.aioquic.logs import log, qlog_writer
+from quicrpc.quic.aioquic.info import connection_info
+from quicrpc.quic.aioquic.logs import log
 from quicrpc.quic.aioquic.timers import Timer, TimerQueue
 from quicrpc.quic.aioquic.verification import ServerVerification
 from quicrpc.quic.engine import (
@@ -79,6 +80,7 @@ class AioquicEndpoint:
 
         Raises:
             ValueError: An option cannot be used; the message says which.
+            OSError: The secrets log cannot be opened.
         """
         credentials = load_credentials(options.certificates)
         if not options.is_client and not credentials:
@@ -90,26 +92,7 @@ class AioquicEndpoint:
         self._options = options
         self._ids = ConnectionIds(options.reset_key, options.connection_id_prefix)
         self._admission = Admission(options, self._ids)
-        self._secrets_log: TextIO | None = None
-        if options.secrets_log_file is not None:
-            self._secrets_log = Path(options.secrets_log_file).open("a")  # noqa: SIM115  # closed by shutdown
-        self._configuration = QuicConfiguration(
-            alpn_protocols=list(options.alpn),
-            certificate=credentials[0].certificate if credentials else None,
-            certificate_chain=credentials[0].chain if credentials else [],
-            congestion_control_algorithm=options.congestion_control,
-            connection_id_length=CONNECTION_ID_BYTES,
-            idle_timeout=options.idle_timeout_s,
-            is_client=options.is_client,
-            max_data=options.connection_window_bytes,
-            max_datagram_size=options.max_datagram_bytes,
-            max_stream_data=options.stream_window_bytes,
-            private_key=credentials[0].private_key if credentials else None,
-            quic_logger=qlog_writer(options.qlog_dir),
-            secrets_log_file=self._secrets_log,
-            supported_versions=SUPPORTED_VERSIONS,
-            verify_mode=ssl.CERT_NONE,  # verification is ours, in both roles
-        )
+        self._configuration = build_configuration(options, credentials)
         self._server_tls = None if options.is_client else ServerTls(options, credentials)
         self._verification = ServerVerification(options) if options.is_client and options.verify_server else None
         self._max_receive = options.max_receive_datagram_bytes
@@ -123,6 +106,10 @@ class AioquicEndpoint:
         self._last_number = 0
         self._now = 0.0
         self._is_shut_down = False
+        self._secrets_log: TextIO | None = None
+        if options.secrets_log_file is not None:
+            self._secrets_log = Path(options.secrets_log_file).open("a")  # noqa: SIM115  # closed by shutdown
+            self._configuration.secrets_log_file = self._secrets_log
 
     # Driving
 
@@ -482,12 +469,7 @@ class AioquicEndpoint:
             if not credentials:
                 raise ValueError("certificates: a server needs one")
             self._server_tls = ServerTls(self._options, credentials)
-        self._configuration = dataclasses.replace(
-            self._configuration,
-            certificate=credentials[0].certificate if credentials else None,
-            certificate_chain=credentials[0].chain if credentials else [],
-            private_key=credentials[0].private_key if credentials else None,
-        )
+        self._configuration = with_credentials(self._configuration, credentials)
 
     def refuse_new_connections(self) -> None:
         """Server: answer new connections with CONNECTION_REFUSED from now on (drain)."""
@@ -506,28 +488,7 @@ class AioquicEndpoint:
 
     def info(self, conn: int) -> ConnectionInfo:
         """Return a snapshot. Raises KeyError for an unknown connection."""
-        connection = self._connections[conn]
-        context, recovery = cast(TlsContext, connection.tls), connection._loss
-        cipher = connection._cryptos[Epoch.ONE_RTT].send.cipher_suite
-        return ConnectionInfo(
-            peer_address=cast(Address, connection.get_peer_address()),
-            local_address=self._link.local_address(),
-            alpn=context.alpn_negotiated or "",
-            quic_version=int(connection._version or 0),
-            cipher="" if cipher is None else f"TLS_{cipher.name}",
-            resumed=context.session_resumed,
-            early_data_accepted=context.early_data_accepted,
-            server_name=context.offered_name,
-            rtt_s=recovery._rtt_smoothed,
-            congestion_window_bytes=recovery.congestion_window,
-            bytes_in_flight=recovery.bytes_in_flight,
-            packets_sent=connection._packet_number - connection.packets_skipped,
-            packets_received=connection.datagrams_received,
-            packets_lost=recovery.packets_lost,
-            bytes_sent=sum(path.bytes_sent for path in connection._network_paths),
-            bytes_received=connection.bytes_received,
-            original_connection_id=connection.original_destination_connection_id.hex(),
-        )
+        return connection_info(self._connections[conn], self._link.local_address())
 
 
 def _normal_address(address: Address, local: Address) -> Address:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
-from aioquic.quic.logger import QuicFileLogger
+from aioquic.quic.logger import QLOG_VERSION, QuicLogger, QuicLoggerTrace
 
-__all__ = ["ConnectionLog", "log", "qlog_writer"]
+__all__ = ["ConnectionLog", "QlogDirectory", "log"]
 
 log = logging.getLogger("quicrpc.quic")
 
@@ -34,14 +35,20 @@ class ConnectionLog:
     info = warning = error = debug
 
 
-def qlog_writer(directory: str | None) -> QuicFileLogger | None:
-    """Return what writes one qlog file per connection, when it ends, into ``directory``.
+class QlogDirectory(QuicLogger):
+    """Writes one qlog file per connection, when it ends: ``<original connection ID>_<client or server>.qlog``."""
 
-    Raises:
-        ValueError: There is no such directory.
-    """
-    if directory is None:
-        return None
-    if not Path(directory).is_dir():
-        raise ValueError(f"qlog directory {directory!r} does not exist")
-    return QuicFileLogger(directory)
+    def __init__(self, directory: str) -> None:
+        """Raises ValueError when there is no such directory."""
+        super().__init__()
+        self._directory = Path(directory)
+        if not self._directory.is_dir():
+            raise ValueError(f"qlog directory {directory!r} does not exist")
+
+    def end_trace(self, trace: QuicLoggerTrace) -> None:
+        """Write a trace and forget it."""
+        self._traces.remove(trace)
+        content = trace.to_dict()
+        name = f"{content['common_fields']['ODCID']}_{content['vantage_point']['type']}.qlog"
+        document = {"qlog_format": "JSON", "qlog_version": QLOG_VERSION, "traces": [content]}
+        (self._directory / name).write_text(json.dumps(document))
