@@ -116,7 +116,8 @@ func (r *messageReader) expectBody(body []byte) error {
 	return nil
 }
 
-// repeatedFrame is a request body of the same message many times.
+// repeatedFrame is a request body of the same message many times. Its last read says that it is the last, so that no empty DATA
+// frame is needed to end the stream.
 type repeatedFrame struct {
 	frame []byte
 	rest  []byte
