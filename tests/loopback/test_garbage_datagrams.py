@@ -78,9 +78,9 @@ def _cut(server: ServerThread, chance: random.Random) -> Iterator[bytes]:
         yield initial[:size]
 
 
-def _sealed(payload: bytes, chance: random.Random) -> bytes:
+def _sealed(payload: bytes, chance: random.Random, source: bytes = b"12345678") -> bytes:
     """Protect a payload as a client's first packet: anyone can, the keys follow from the connection ID (RFC 9001, 5.2)."""
-    destination, source = chance.randbytes(8), chance.randbytes(8)
+    destination = chance.randbytes(8)
     payload += bytes(max(0, 1162 - len(payload)))
     header = b"\xc3" + V1.to_bytes(4) + b"\x08" + destination + b"\x08" + source + b"\0"
     header += (4 + len(payload) + 16 | 0x4000).to_bytes(2) + bytes(4)
@@ -102,15 +102,16 @@ def _sealed_frames(server: ServerThread, chance: random.Random) -> Iterator[byte
 
 def _sealed_hellos(server: ServerThread, chance: random.Random) -> Iterator[bytes]:
     """ClientHellos with a few bytes changed."""
-    hello = _client_hello(_first_datagram(server))
+    source, hello = _client_hello(_first_datagram(server))
     for _ in range(COUNT // 4):
         mutant = bytearray(hello)
         for _ in range(chance.randrange(1, 6)):
             mutant[chance.randrange(len(mutant))] = chance.randrange(256)
-        yield _sealed(b"\x06\x00" + encode_uint_var(len(mutant)) + bytes(mutant), chance)
+        yield _sealed(b"\x06\x00" + encode_uint_var(len(mutant)) + bytes(mutant), chance, source)
 
 
-def _client_hello(datagram: bytes) -> bytes:
+def _client_hello(datagram: bytes) -> tuple[bytes, bytes]:
+    """Return the source connection ID, which the ClientHello repeats, and the ClientHello."""
     buffer = Buffer(data=datagram)
     header = pull_quic_header(buffer, host_cid_length=8)
     crypto = CryptoPair()
@@ -118,7 +119,7 @@ def _client_hello(datagram: bytes) -> bytes:
     _, payload, _ = crypto.decrypt_packet(datagram[: header.packet_length], buffer.tell(), 0)
     frame = Buffer(data=payload)
     assert (frame.pull_uint_var(), frame.pull_uint_var()) == (6, 0)
-    return bytes(frame.pull_bytes(frame.pull_uint_var()))
+    return header.source_cid, bytes(frame.pull_bytes(frame.pull_uint_var()))
 
 
 KINDS: dict[str, Callable[[ServerThread, random.Random], Iterator[bytes]]] = {
