@@ -96,7 +96,7 @@ class ServerThread:
         authority: Signs the server's certificate.
         client_roots: Clients must present a certificate that leads there.
         transport: As ``add_secure_port`` takes it.
-        handlers, options: As ``quicrpc.aio.server`` takes them.
+        handlers, interceptors, options: As ``quicrpc.aio.server`` takes them.
     """
 
     def __init__(
@@ -107,6 +107,7 @@ class ServerThread:
         client_roots: bytes | None = None,
         transport: Any = "h3",
         handlers: Any = None,
+        interceptors: Any = None,
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
         leaf = authority.issue()
@@ -115,6 +116,7 @@ class ServerThread:
         self._servicer = servicer
         self._transport = transport
         self._handlers = handlers
+        self._interceptors = interceptors
         self._options = options
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
@@ -124,7 +126,7 @@ class ServerThread:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        server = quicrpc.aio.server(handlers=self._handlers, options=self._options)
+        server = quicrpc.aio.server(handlers=self._handlers, interceptors=self._interceptors, options=self._options)
         echo_pb2_grpc.add_EchoServicer_to_server(self._servicer, server)
         self.port = server.add_secure_port("127.0.0.1:0", self._credentials, transport=self._transport)
         await server.start()

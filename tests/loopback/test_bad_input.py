@@ -187,7 +187,23 @@ def test_bad_request_is_answered_on_its_stream_alone(client: RawClient, case: st
     bystander.finish()
 
 
-def test_bad_requests_in_one_datagram_each_get_their_own_answer(client: RawClient) -> None:
+class _Transparent(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # untyped base
+    """With an interceptor it is not known before the call has begun how many messages its method takes."""
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        return await continuation(details)
+
+
+@pytest.mark.parametrize("interceptors", [(), (_Transparent(),)], ids=["plain", "intercepted"])
+def test_bad_requests_at_one_time_each_get_their_own_answer(
+    echo: RecordingEcho, authority: CertificateAuthority, interceptors: Any
+) -> None:
+    with ServerThread(echo, authority, interceptors=interceptors) as server, server.connect() as client:
+        _all_at_once(client)
+        assert call(client).body == b"fine"
+
+
+def _all_at_once(client: RawClient) -> None:
     streams = {}
     for case, (request, http_status, grpc_status) in CASES.items():
         stream = client.open_stream()
@@ -212,6 +228,24 @@ def test_answer_does_not_wait_for_the_end_of_the_request(client: RawClient, case
     assert (int(response.fields[b":status"]), response.grpc_status) == (http_status, grpc_status)
     client.run_until(lambda: client.stream(stream).stop_code is not None, DEADLINE_S)
     assert client.stream(stream).stop_code == H3_NO_ERROR
+
+
+def test_request_may_be_cut_anywhere(client: RawClient) -> None:
+    request = _request(body=b"") + data_frame(b"") + b"".join(data_frame(GOOD[at : at + 1]) for at in range(len(GOOD)))
+    stream = client.open_stream()
+    for at in range(len(request)):
+        client.send(stream, request[at : at + 1])
+    client.send(stream, b"", fin=True)
+    response = response_of(client, stream)
+    assert (response.grpc_status, response.messages) == (0, [GOOD[5:]])
+
+
+def test_request_trailers_and_unknown_frames_are_skipped(client: RawClient) -> None:
+    grease = frame(0x21, b"grease")
+    stream = client.open_stream()
+    request = grease + request_headers(UNARY) + grease + data_frame(GOOD) + headers_frame([(b"checksum", b"1")]) + grease
+    client.send(stream, request, fin=True)
+    assert response_of(client, stream).grpc_status == 0
 
 
 def test_method_not_allowed_names_the_allowed_one(client: RawClient) -> None:
