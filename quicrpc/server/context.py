@@ -164,7 +164,10 @@ class ServicerContext(aio.ServicerContext[Any, Any]):
         """End the call for an exception that escaped the handler: the status set before, or UNKNOWN, as grpc.aio does."""
         code = grpc.StatusCode.UNKNOWN if self._code is grpc.StatusCode.OK else self._code
         self._code = code
-        self._details = f"Unexpected {type(error)}: {error}"
+        try:
+            self._details = f"Unexpected {type(error)}: {error}"
+        except Exception:  # an exception class may fail to describe itself
+            self._details = f"Unexpected {type(error)}"
         self._call.finish(code, self._details, self._trailing_metadata, initial_metadata=self._initial_metadata)
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:

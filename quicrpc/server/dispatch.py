@@ -117,9 +117,12 @@ class Dispatcher:
         except aio.UsageError as error:
             if not call.finished:
                 context.fail(error)
-        except Exception as error:
+        except BaseException as error:
+            # Every kind, such as the BaseExceptionGroup of a TaskGroup: whatever it is, the client waits for an answer.
             _LOGGER.exception("Unexpected [%s] raised by servicer method [%s]", type(error).__name__, call.head.method)
             context.fail(error)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
 
     async def _resolve(self, call: ServerCall) -> MethodPlan | None:
         details = HandlerCallDetails(call.head.method, tuple(Metadatum(key, value) for key, value in call.head.metadata))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import Iterator
 from typing import Any
@@ -43,6 +44,14 @@ class Failing(RecordingEcho):
                 raise ValueError("naïve: 100 %\n")
             case b"own":
                 raise _OwnError
+            case b"surrogate":
+                raise ValueError("\ud800")
+            case b"speechless":
+                raise _SpeechlessError
+            case b"group":
+                raise BaseExceptionGroup("several", [asyncio.CancelledError()])
+            case b"abort by hand":
+                raise grpc.aio.AbortError
             case b"after-code":
                 context.set_code(grpc.StatusCode.NOT_FOUND)
                 context.set_details("nothing here")
@@ -60,6 +69,11 @@ class Failing(RecordingEcho):
 
 class _OwnError(Exception):
     pass
+
+
+class _SpeechlessError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
 
 
 @pytest.fixture
@@ -386,6 +400,13 @@ def test_exception_in_a_handler_gives_the_status_of_grpc_aio(both: ServerThread,
 
 def test_exception_in_a_handler_is_named_in_the_details(both: ServerThread) -> None:
     assert _over_h3(both, b"value", "Unary") == (2, "Unexpected <class 'ValueError'>: naïve: 100 %\n")
+
+
+@pytest.mark.parametrize("body", [b"surrogate", b"speechless", b"group", b"abort by hand"])
+def test_odd_exception_in_a_handler_is_a_status_and_not_a_silence(both: ServerThread, body: bytes) -> None:
+    code, details = _over_h3(both, body, "Unary")
+    assert code == 2
+    assert details.startswith("Unexpected <class ")
 
 
 def test_response_that_is_no_message_is_a_status_and_not_a_silence(both: ServerThread) -> None:
