@@ -44,7 +44,7 @@ def _user_agent(prefix: str) -> str:
     return f"{prefix} {ours}" if prefix else ours
 
 
-class Channel(PythonChannel):  # type: ignore[misc]  # grpc.aio's channel has no types
+class Channel(PythonChannel):
     """A channel to a target. Created with :func:`secure_channel` or :func:`insecure_channel`; use it on one event loop only.
 
     It is grpc.aio's own channel, calls and interceptors over another core: see docs/decisions/002.
@@ -106,7 +106,7 @@ class Channel(PythonChannel):  # type: ignore[misc]  # grpc.aio's channel has no
         interceptors = getattr(self, f"_{kind}_interceptors")
         cls = getattr(python_channel_module, "".join(part.title() for part in kind.split("_")) + "MultiCallable")
         if not isinstance(self._channel, ChannelCore):
-            handle = self._get_registered_call_handle(method, registered)
+            handle = self._get_registered_call_handle(method, registered)  # type: ignore[attr-defined]  # not in the stubs
             return cls(self._channel, method.encode(), serialize, deserialize, interceptors, [self], self._loop, handle)
         core = MethodCore(self._channel, serialize, deserialize)
         return cls(core, method.encode(), None, None, interceptors, [self], self._loop)
@@ -201,7 +201,7 @@ def secure_channel(
     Raises:
         ValueError: a target, option or credentials that cannot be used.
     """
-    return Channel(target, credentials, options or (), compression, interceptors, transport)
+    return Channel(target, credentials, options or (), compression, interceptors, transport)  # type: ignore[abstract]  # see PythonChannel
 
 
 def insecure_channel(
@@ -211,7 +211,7 @@ def insecure_channel(
     interceptors: Sequence[aio.ClientInterceptor] | None = None,
 ) -> Channel:
     """Create a channel in plain text, over HTTP/2 only: QUIC has no plain text."""
-    return Channel(target, None, options or (), compression, interceptors, "h2")
+    return Channel(target, None, options or (), compression, interceptors, "h2")  # type: ignore[abstract]  # see PythonChannel
 
 
 def transport_of(call: Any) -> str | None:

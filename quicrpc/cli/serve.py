@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import ssl
@@ -18,9 +19,9 @@ from grpc_reflection.v1alpha import reflection
 
 import quicrpc
 import quicrpc.aio
+from quicrpc.security.redaction import RedactErrors
 from quicrpc.services.families import FAMILIES, load_family
 from quicrpc.services.health import HealthService
-from quicrpc.services.redaction import RedactErrors
 
 from .connect import run
 from .failure import fail, read_bytes
@@ -107,6 +108,7 @@ async def _serve(
             fail(f"cannot listen on {address}: {getattr(error, 'strerror', None) or error}")
         await health.set_serving(services)
         signalled = _on_signals()
+        _settle_memory()
         typer.echo(f"serving {', '.join(families)} on {address.rpartition(':')[0]}:{bound} over {_LISTENER_NAMES[transport]}")
         await signalled
         typer.echo(f"draining, at most {grace:g} s")
@@ -127,6 +129,13 @@ def _install(server: grpc.aio.Server, families: list[str], data_dir: Path, stack
         stack.callback(close)
         services += [service.full_name for file in family.DESCRIPTORS for service in file.services_by_name.values()]
     return services
+
+
+def _settle_memory() -> None:
+    """Have the garbage collector leave alone what was made at start and look less often: under load it cost 6 % of the CPU."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def _on_signals() -> asyncio.Future[None]:

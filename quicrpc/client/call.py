@@ -579,6 +579,10 @@ class H3Call:
     def _release_stream(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            if self._paused:
+                # What was held back counts against the connection's window, also after the server's FIN.
+                self._paused = False
+                connection.endpoint.resume(connection.number, self._stream)
             connection.forget(self._stream)
 
     def _set_status(self, code: grpc.StatusCode, details: str, metadata: tuple[Entry, ...]) -> None:

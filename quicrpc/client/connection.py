@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["ClientConnection"]
 
 _LOGGER = logging.getLogger(__name__)
+# Looked up once: an enum's member is an attribute behind a descriptor, and these are compared several times in every call.
 _OPEN, _HANDSHAKE_DONE, _DATA, _RESET, _STOPPED, _WRITABLE, _STREAMS, _CLOSED = EventKind
+_H3_OF_CALLS = frozenset(H3EventKind) - {H3EventKind.GOAWAY, H3EventKind.SETTINGS, H3EventKind.UNKNOWN_STREAM}
+_H3_HEADERS, _H3_DATA, _H3_TRAILERS, _H3_END = H3EventKind.HEADERS, H3EventKind.DATA, H3EventKind.TRAILERS, H3EventKind.END
 
 
 class ClientConnection:
@@ -183,25 +186,21 @@ class ClientConnection:
         calls = self.calls
         for event in events:
             kind = event[0]
-            if kind is H3EventKind.GOAWAY:
-                self._go_away(event[1])
-                continue
-            if kind is H3EventKind.UNKNOWN_STREAM:
-                self.endpoint.stop_sending(self.number, event[1], ErrorCode.H3_STREAM_CREATION_ERROR)
-                continue
-            if kind is H3EventKind.SETTINGS:
-                continue
-            call = calls.get(event[1])
+            call = calls.get(event[1]) if kind in _H3_OF_CALLS else None
             if call is None:
+                if kind is H3EventKind.GOAWAY:
+                    self._go_away(event[1])
+                elif kind is H3EventKind.UNKNOWN_STREAM:
+                    self.endpoint.stop_sending(self.number, event[1], ErrorCode.H3_STREAM_CREATION_ERROR)
                 continue
             try:
-                if kind is H3EventKind.HEADERS:
+                if kind is _H3_HEADERS:
                     call.receive_headers(event[2])
-                elif kind is H3EventKind.DATA:
+                elif kind is _H3_DATA:
                     call.receive_body(event[2])
-                elif kind is H3EventKind.TRAILERS:
+                elif kind is _H3_TRAILERS:
                     call.receive_trailers(event[2])
-                elif kind is H3EventKind.END:
+                elif kind is _H3_END:
                     call.receive_end()
                 elif kind is H3EventKind.RESET:
                     call.receive_reset(event[2])

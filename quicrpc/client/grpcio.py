@@ -7,8 +7,9 @@ and a *core channel* are what that layer expects below it; ``H3Call`` and ``Chan
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from grpc import aio
 from grpc._cython import cygrpc
 from grpc.aio import _channel
 
@@ -18,7 +19,11 @@ EOF: Any = cygrpc.EOF
 InternalError: type[Exception] = cygrpc.InternalError
 #: ``(code: int, details, trailing_metadata, debug_error_string)`` with methods of the same names.
 RpcStatus: Any = cygrpc.AioRpcStatus
-PythonChannel: Any = _channel.Channel
+if TYPE_CHECKING:
+    # The public type, so that typed stubs know a channel of asyncio when they see one.
+    PythonChannel = aio.Channel
+else:
+    PythonChannel = _channel.Channel
 python_channel_module: Any = _channel
 
 

@@ -30,6 +30,7 @@ def receive_whole(stream: int, data: bytes, headers: FieldDecoder, trailers: Fie
     end = len(data)
     position = 0
     first = True
+    missing: int | None = None  # of the content-length, if one was declared
     while position + 2 <= end:
         kind = data[position]
         length = data[position + 1]
@@ -50,11 +51,14 @@ def receive_whole(stream: int, data: bytes, headers: FieldDecoder, trailers: Fie
             if kind != 1 or length > headers.max_block_bytes:
                 return False
             section = headers.decode(stream, data[position:payload_end])
-            if section.interim or section.content_length is not None:
+            if section.interim:
                 return False
+            missing = section.content_length
             events.append((_HEADERS_EVENT, stream, section))
             first = False
         elif kind == 0:
+            if missing is not None:
+                missing -= length
             if length:
                 events.append((_DATA_EVENT, stream, data[position:payload_end]))
         elif kind == 1 and payload_end == end and length <= trailers.max_block_bytes:
@@ -62,7 +66,7 @@ def receive_whole(stream: int, data: bytes, headers: FieldDecoder, trailers: Fie
         else:
             return False
         position = payload_end
-    if first or position != end:
+    if first or position != end or missing:
         return False
     events.append((_END_EVENT, stream))
     return True

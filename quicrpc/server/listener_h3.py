@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 __all__ = ["H3Listener", "ServerConnection", "peer_string"]
 
 _LOGGER = logging.getLogger(__name__)
+# Looked up once: an enum's member is an attribute behind a descriptor, and these are compared several times in every call.
 _OPEN, _HANDSHAKE_DONE, _DATA, _RESET, _STOPPED, _WRITABLE, _STREAMS, _CLOSED = EventKind
+_H3_HEADERS, _H3_DATA, _H3_END = H3EventKind.HEADERS, H3EventKind.DATA, H3EventKind.END
+_H3_RESET, _H3_STOPPED, _H3_STREAM_ERROR = H3EventKind.RESET, H3EventKind.STOPPED, H3EventKind.STREAM_ERROR
 
 
 #: Draining: how long the flush of a last response gets before the first look whether it was acknowledged.
@@ -171,20 +174,20 @@ class ServerConnection:
         for event in events:
             kind = event[0]
             try:
-                if kind is H3EventKind.HEADERS:
+                if kind is _H3_HEADERS:
                     fresh = self._begin(event[1], event[2], early)
-                elif kind is H3EventKind.DATA:
+                elif kind is _H3_DATA:
                     if (call := calls.get(event[1])) is not None:
                         call.receive_body(event[2])
-                elif kind is H3EventKind.END:
+                elif kind is _H3_END:
                     if (call := calls.get(event[1])) is not None:
                         call.receive_end()
                         if call.task is None:
                             fresh = call
-                elif kind is H3EventKind.RESET or kind is H3EventKind.STOPPED:
+                elif kind is _H3_RESET or kind is _H3_STOPPED:
                     if (call := calls.get(event[1])) is not None:
                         call.receive_abort()
-                elif kind is H3EventKind.STREAM_ERROR:
+                elif kind is _H3_STREAM_ERROR:
                     self._refuse_stream(event[1], event[2])
                 elif kind is H3EventKind.UNKNOWN_STREAM:
                     self.endpoint.stop_sending(self.number, event[1], ErrorCode.H3_STREAM_CREATION_ERROR)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from math import ceil
+from time import monotonic
 
 from quicrpc.quic.engine import Endpoint, Event
 
 __all__ = ["Driver"]
+
+#: A timer is moved only for at least this much: loops count in milliseconds anyway.
+_TIMER_SLACK_S = 0.001
 
 
 class Driver:
@@ -16,7 +21,9 @@ class Driver:
     Args:
         endpoint: The endpoint; the driver owns it from here on and closes it.
         handle_events: Called with every non-empty batch of events. It must not raise.
-        loop: The loop; its clock is the endpoint's clock.
+        loop: The loop.
+
+    The endpoint's clock is the monotonic one, not the loop's: uvloop's moves in milliseconds, too coarse for round-trip times.
     """
 
     __slots__ = ("_endpoint", "_flush_scheduled", "_handle_events", "_loop", "_stopped", "_timer", "_timer_at", "fileno")
@@ -37,7 +44,7 @@ class Driver:
         """Read what is waiting and hand its events on."""
         if self._stopped:
             return
-        events = self._endpoint.poll(self._loop.time(), True)
+        events = self._endpoint.poll(monotonic(), True)
         if events:
             self._handle_events(events)
         self.wake()
@@ -56,21 +63,23 @@ class Driver:
         self._flush_scheduled = False
         if self._stopped:
             return
-        at = self._endpoint.flush(self._loop.time())
+        now = monotonic()
+        at = self._endpoint.flush(now)
         if at is None:
             return
         # A timer that fires too early only costs a wake-up; moving it on every flush would cost more than all of those.
-        if self._timer is None or at < self._timer_at - 0.0001:
+        if self._timer is None or at < self._timer_at - _TIMER_SLACK_S:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_at = at
-            self._timer = self._loop.call_at(at, self._handle_timer)
+            # In whole milliseconds, upwards: uvloop fires at once what is due in less than half of one, and nothing is due yet.
+            self._timer = self._loop.call_later(ceil((at - now) * 1000) / 1000, self._handle_timer)
 
     def _handle_timer(self) -> None:
         self._timer = None
         if self._stopped:
             return
-        events = self._endpoint.poll(self._loop.time(), False)
+        events = self._endpoint.poll(monotonic(), False)
         if events:
             self._handle_events(events)
         self._flush()
@@ -93,4 +102,4 @@ class Driver:
             self._timer.cancel()
         if self.fileno >= 0:
             self._loop.remove_reader(self.fileno)
-        self._endpoint.shutdown(self._loop.time())
+        self._endpoint.shutdown(monotonic())

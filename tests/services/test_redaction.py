@@ -9,7 +9,7 @@ import pytest
 
 from quicrpc.gen.echo import echo_pb2_grpc
 from quicrpc.gen.echo.echo_pb2 import EchoMessage
-from quicrpc.services.redaction import RedactErrors
+from quicrpc.security.redaction import RedactErrors
 
 SECRET = "password=hunter2"
 
