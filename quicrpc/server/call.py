@@ -228,20 +228,22 @@ class ServerCall:
         """Send the response's header section."""
         self._send(self._headers(metadata), False)
 
-    async def send_message(
+    def send_message(
         self, payload: bytes, metadata: Iterable[tuple[str, str | bytes]] | None, *, compress: bool = True
-    ) -> None:
-        """Send one message, after the header section if that was not sent yet; wait while the stream is above its watermark."""
+    ) -> asyncio.Future[None] | None:
+        """Send one message, after the header section if that was not sent yet.
+
+        Returns:
+            What to await before the next one while the stream is above its watermark, else None. Not a coroutine, because its
+            frame would keep copies of the message for as long as the client does not read.
+        """
         data = self._message(payload, compress)
         if not self.headers_sent:
             data = self._headers(metadata) + data
         if self._send(data, False):
-            return
+            return None
         self._writable = self.connection.loop.create_future()
-        try:
-            await self._writable
-        finally:
-            self._writable = None
+        return self._writable
 
     def finish(
         self,

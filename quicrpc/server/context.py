@@ -82,11 +82,17 @@ class ServicerContext(aio.ServicerContext[Any, Any]):
 
     async def write(self, message: Any) -> None:
         """Send one response message; returns when the stream is below its watermark."""
+        writable = self._send(message)
+        del message
+        if writable is not None:
+            await writable
+
+    def _send(self, message: Any) -> asyncio.Future[None] | None:
         self.raise_for_termination()
         payload = message if self._serialize is None else self._serialize(message)
         self.check_send_size(payload)
         compress, self._compress_next = self._compress_next, True
-        await self._call.send_message(payload, self._initial_metadata, compress=compress)
+        return self._call.send_message(payload, self._initial_metadata, compress=compress)
 
     def check_send_size(self, payload: bytes) -> None:
         """Abort the call when a message is above ``grpc.max_send_message_length``."""

@@ -22,6 +22,9 @@ MIB = 1 << 20
 #: The server's defaults.
 STREAM_WINDOW = 256 * 1024
 QUEUE_THRESHOLD = 64 * 1024
+SEND_WATERMARK = 64 * 1024
+#: Bytes in each message of a stalled download.
+WRITE = 64 * 1024
 #: Twice what any case here was seen to take, and far below what each would take without a bound.
 ALLOWED_GROWTH = 4 * MIB
 
@@ -149,32 +152,44 @@ def settle(client: RawClient) -> None:
 # Client that never reads
 
 
-@pytest.mark.parametrize("how", ["STOP_SENDING", "deadline"])
-def test_download_that_nobody_reads_waits_in_write(server: Measured, how: str) -> None:
-    window, message_bytes, messages = 64 * 1024, 64 * 1024, 1024
+def _stalled_download(client: RawClient, window: int, extra: list[tuple[bytes, bytes]]) -> int:
+    """Ask for 64 MiB and take no more than the window; return the stream."""
+    client.hold_credit()
+    stream = client.open_stream()
+    request = data_frame(grpc_message(echo_bytes(b"", count=1024, size=WRITE)))
+    client.send(stream, request_headers(STREAM, extra) + request, fin=True)
+    state = client.stream(stream)
+    client.run_until(lambda: len(state.data) >= window, DEADLINE_S)
+    settle(client)
+    assert len(state.data) == window
+    return stream
+
+
+def test_download_that_nobody_reads_waits_in_write(server: Measured) -> None:
+    window = 64 * 1024
     with server.connect(stream_window=window) as client:
-        client.hold_credit()
-        stream = client.open_stream()
-        headers = request_headers(STREAM, [(b"grpc-timeout", b"500m")] if how == "deadline" else [])
-        request = data_frame(grpc_message(echo_bytes(b"", count=messages, size=message_bytes)))
-        client.send(stream, headers + request, fin=True)
-        state = client.stream(stream)
-        client.run_until(lambda: len(state.data) >= window, DEADLINE_S)
-        settle(client)
-        assert len(state.data) == window
+        stream = _stalled_download(client, window, [])
         assert server.state()["running"] == 1
         written = server.written_bytes()
         # The window, the watermark, and the message that crossed it.
-        assert written <= window + 64 * 1024 + message_bytes
+        assert written <= window + SEND_WATERMARK + WRITE
         assert server.written_bytes() == written
         assert server.growth() < ALLOWED_GROWTH
-        if how == "STOP_SENDING":
-            client.stop_sending(stream, H3_REQUEST_CANCELLED)
+        client.stop_sending(stream, H3_REQUEST_CANCELLED)
         assert client.receive_stream(stream, timeout_s=DEADLINE_S).reset_code == H3_REQUEST_CANCELLED
         server.wait_until_idle()
         client.hold_credit(False)
         download(client, 8 * MIB)
         upload(client, 8 * MIB)
+
+
+def test_deadline_ends_a_download_that_nobody_reads(server: Measured) -> None:
+    with server.connect(stream_window=1024) as client:
+        stream = _stalled_download(client, 1024, [(b"grpc-timeout", b"300m")])
+        assert client.receive_stream(stream, timeout_s=DEADLINE_S).reset_code == H3_REQUEST_CANCELLED
+        server.wait_until_idle()
+        client.hold_credit(False)
+        upload(client, MIB)
 
 
 def test_many_downloads_that_nobody_reads(server: Measured) -> None:
@@ -189,6 +204,20 @@ def test_many_downloads_that_nobody_reads(server: Measured) -> None:
         assert server.state()["running"] == 8
         assert server.growth() < ALLOWED_GROWTH
         client.close()
+    server.wait_until_idle()
+
+
+def test_large_message_that_nobody_reads_is_held_twice(server: Measured) -> None:
+    """Once by its handler, once by its stream; a write that waits keeps no copies of its own."""
+    streams, size = 8, 4_000_000
+    with server.connect(stream_window=1024) as client:
+        client.hold_credit()
+        request = data_frame(grpc_message(echo_bytes(b"", count=1, size=size)))
+        for _ in range(streams):
+            client.send(client.open_stream(), request_headers(STREAM) + request, fin=True)
+        client.run_until(lambda: all(len(client.stream(4 * index).data) == 1024 for index in range(streams)), DEADLINE_S)
+        assert server.state()["running"] == streams
+        assert server.growth() < 2 * streams * size + 2 * size + ALLOWED_GROWTH
     server.wait_until_idle()
 
 

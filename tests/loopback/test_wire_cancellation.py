@@ -86,7 +86,7 @@ def test_lost_connection_cancels_its_handlers(client: RawClient, echo: Stubborn)
 
 def test_deadline_with_an_open_request_resets_and_stops_it(client: RawClient, echo: Stubborn) -> None:
     stream = client.open_stream()
-    client.send(stream, request_headers(COLLECT, [(b"grpc-timeout", b"50m")]))
+    client.send(stream, request_headers(COLLECT, [(b"grpc-timeout", b"200m")]))
     state = client.receive_stream(stream, timeout_s=DEADLINE_S)
     client.run_until(lambda: state.stop_code is not None, DEADLINE_S)
     assert (state.reset_code, state.stop_code, bytes(state.data)) == (H3_REQUEST_CANCELLED, H3_REQUEST_CANCELLED, b"")
@@ -95,14 +95,14 @@ def test_deadline_with_an_open_request_resets_and_stops_it(client: RawClient, ec
 
 def test_deadline_with_a_complete_request_resets_only(client: RawClient, echo: Stubborn) -> None:
     stream = client.open_stream()
-    headers = request_headers(UNARY, [(b"grpc-timeout", b"50m")])
+    headers = request_headers(UNARY, [(b"grpc-timeout", b"200m")])
     client.send(stream, headers + data_frame(grpc_message(echo_bytes(b"wait"))), fin=True)
     state = client.receive_stream(stream, timeout_s=DEADLINE_S)
     assert state.reset_code == H3_REQUEST_CANCELLED
     echo.wait_for(lambda: echo.cancelled["Unary"] == 1)
     assert call(client).body == b"fine"
     assert state.stop_code is None
-    assert 0 < echo.times_remaining[0] <= 0.05
+    assert 0 < echo.times_remaining[0] <= 0.2
 
 
 def test_deadline_of_nothing_has_passed(client: RawClient) -> None:
@@ -121,7 +121,7 @@ def test_deadline_counts_from_the_headers_of_an_unfinished_request(client: RawCl
 
 def test_server_that_finishes_early_stops_the_request_and_keeps_its_response(client: RawClient, echo: Stubborn) -> None:
     stream = client.open_stream()
-    client.send(stream, request_headers(BIDI, [(b"grpc-timeout", b"80m")]) + data_frame(grpc_message(echo_bytes(b"enough"))))
+    client.send(stream, request_headers(BIDI, [(b"grpc-timeout", b"300m")]) + data_frame(grpc_message(echo_bytes(b"enough"))))
     response = response_of(client, stream)
     assert (response.grpc_status, response.messages) == (0, [echo_bytes(b"enough")])
     state = client.stream(stream)
@@ -129,7 +129,7 @@ def test_server_that_finishes_early_stops_the_request_and_keeps_its_response(cli
     assert state.stop_code == H3_NO_ERROR
     # A later deadline of another call shows that the first call's is long over.
     other = client.open_stream()
-    client.send(other, request_headers(COLLECT, [(b"grpc-timeout", b"120m")]))
+    client.send(other, request_headers(COLLECT, [(b"grpc-timeout", b"350m")]))
     assert client.receive_stream(other, timeout_s=DEADLINE_S).reset_code == H3_REQUEST_CANCELLED
     assert state.reset_code is None
     assert echo.cancelled["Bidi"] == 0
@@ -185,13 +185,13 @@ def test_stream_limit(echo: Stubborn, authority: CertificateAuthority, limit: in
 
 
 def test_client_that_ignores_the_stream_limit_loses_its_connection_alone(echo: Stubborn, authority: CertificateAuthority) -> None:
-    with ServerThread(echo, authority, options=[("grpc.max_concurrent_streams", 8)]) as server:
-        with server.connect() as neighbour, server.connect() as offender:
-            offender.quic._remote_max_streams_bidi = 9
-            for _ in range(9):
-                offender.send(offender.open_stream(), request_headers(BIDI))
-            closed = offender.receive_close(timeout_s=DEADLINE_S)
-            assert closed.code == 0x4  # STREAM_LIMIT_ERROR
-            assert closed.frame_type is not None
-            assert call(neighbour).body == b"fine"
-            echo.wait_for(lambda: echo.started["Bidi"] == echo.cancelled["Bidi"])
+    options = [("grpc.max_concurrent_streams", 8)]
+    with ServerThread(echo, authority, options=options) as server, server.connect() as neighbour, server.connect() as offender:
+        offender.quic._remote_max_streams_bidi = 9
+        for _ in range(9):
+            offender.send(offender.open_stream(), request_headers(BIDI))
+        closed = offender.receive_close(timeout_s=DEADLINE_S)
+        assert closed.code == 0x4  # STREAM_LIMIT_ERROR
+        assert closed.frame_type is not None
+        assert call(neighbour).body == b"fine"
+        echo.wait_for(lambda: echo.started["Bidi"] == echo.cancelled["Bidi"])
