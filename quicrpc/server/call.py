@@ -34,6 +34,8 @@ SERVER_STRING = "quicrpc (h3)"
 _PAUSE_QUEUED_BYTES = 64 * 1024
 #: What a queued message occupies beyond its payload: empty ones, five bytes on the wire, must not queue without end.
 _QUEUED_MESSAGE_BYTES = 64
+#: Characters of a status message that are sent: one that fills the client's header limit would cost it the status itself.
+_MAX_DETAILS = 4096
 
 _OK_HEADERS = headers_frame(response_fields(server=SERVER_STRING, accept_encoding=ACCEPT_ENCODING))
 _OK_TRAILERS = headers_frame(trailer_fields(grpc.StatusCode.OK, ""))
@@ -258,6 +260,7 @@ class ServerCall:
         """Send what is left of the response and its status, in one piece. Nothing after the first time."""
         if self.finished:
             return
+        details = details[:_MAX_DETAILS]
         if payload is None and not self.headers_sent and code is not grpc.StatusCode.OK and not initial_metadata:
             self._end(
                 headers_frame(

@@ -44,6 +44,8 @@ class Failing(RecordingEcho):
                 raise ValueError("naïve: 100 %\n")
             case b"own":
                 raise _OwnError
+            case b"verbose":
+                raise ValueError("~" * 100_000)
             case b"surrogate":
                 raise ValueError("\ud800")
             case b"speechless":
@@ -407,6 +409,12 @@ def test_odd_exception_in_a_handler_is_a_status_and_not_a_silence(both: ServerTh
     code, details = _over_h3(both, body, "Unary")
     assert code == 2
     assert details.startswith("Unexpected <class ")
+
+
+def test_details_leave_room_in_the_header_section_of_a_usual_client(both: ServerThread) -> None:
+    code, details = _over_h3(both, b"verbose", "Unary")
+    assert code == 2
+    assert details == "Unexpected <class 'ValueError'>: ".ljust(4096, "~")
 
 
 def test_response_that_is_no_message_is_a_status_and_not_a_silence(both: ServerThread) -> None:
