@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -173,8 +172,3 @@ def call(client: RawClient, body: bytes = b"fine") -> EchoMessage:
     response = response_of(client, stream)
     assert response.grpc_status == 0, response
     return EchoMessage.FromString(response.messages[0])
-
-
-def state_of(client: RawClient) -> Any:
-    """Ask a server whose Unary answers with JSON about itself."""
-    return json.loads(call(client, b"state").body)
