@@ -525,8 +525,12 @@ class H3Call:
         self._abandon(status_from_h3_error(code), f"stream reset by the server with HTTP/3 error {_code_name(code)}")
 
     def receive_stopped(self, code: int) -> None:
-        """Take STOP_SENDING: with H3_NO_ERROR the response is on its way (G2), anything else ends the call."""
-        if code != ErrorCode.H3_NO_ERROR and not self._response_ended:
+        """Take STOP_SENDING: the rest of the request is not wanted.
+
+        With H3_NO_ERROR (G2) the response is on its way, and with H3_REQUEST_CANCELLED as well: quic-go's server sends that when it
+        has finished the response, and one that really cancels resets the response too. Any other code ends the call.
+        """
+        if code not in (ErrorCode.H3_NO_ERROR, _CANCELLED) and not self._response_ended:
             self._abandon(status_from_h3_error(code), f"the server stopped reading with HTTP/3 error {_code_name(code)}")
         self._half_closed = True
         if self._writable is not None and not self._writable.done():
