@@ -27,7 +27,7 @@ from quicrpc.quic.aioquic.recovery import Recovery
 from quicrpc.quic.aioquic.timers import Timer
 from quicrpc.quic.engine import EndpointOptions
 
-__all__ = ["CONNECTION_ID_BYTES", "Connection", "ConnectionIds"]
+__all__ = ["CONNECTION_ID_BYTES", "Connection", "ConnectionIds", "number_of"]
 
 CONNECTION_ID_BYTES = 8
 _MAX_UDP_PAYLOAD_SIZE = 0x03  # transport parameter, RFC 9000, 18.2
@@ -35,6 +35,12 @@ _ONE_RTT = tls.Epoch.ONE_RTT
 
 # Thirty-three equal sets for each connection otherwise (9 KiB).
 upstream.EPOCHS = functools.cache(upstream.EPOCHS)
+
+
+def number_of(stream: QuicStream) -> int:
+    """Return a stream's ID; only CRYPTO streams, which are on no list, have none."""
+    assert stream.stream_id is not None
+    return stream.stream_id
 
 
 class ConnectionIds:
@@ -285,18 +291,23 @@ class Connection(GuardedConnection):
             self.stopped.add(stream_id)
             stream.receiver.stop(code)
 
-    def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
+    def _due_connection_limits(self) -> list[Limit]:
+        """Raise the limits that it is time to raise and return those that the peer does not know yet."""
         credit = self._local_max_data
         value = self.consumed + self._connection_window
         # A quarter of the window at a time: often enough never to stall a steady sender, rare enough to cost nothing.
         if value - credit.value >= self._connection_window // 4:
             credit.value = value
-        if credit.value != credit.sent:
-            self._write_limit(builder, credit)
+        due = [credit] if credit.value != credit.sent else []
         for limit in (self._local_max_streams_bidi, self._local_max_streams_uni):
             # Sent in batches: once the peer has fewer streams left than the new limit grants.
             if limit.value != limit.sent and limit.sent - limit.used < limit.value - limit.sent:
-                self._write_limit(builder, limit)
+                due.append(limit)
+        return due
+
+    def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
+        for limit in self._due_connection_limits():
+            self._write_limit(builder, limit)
 
     def _write_limit(self, builder: QuicPacketBuilder, limit: Limit) -> None:
         buffer = builder.start_frame(
@@ -308,21 +319,25 @@ class Connection(GuardedConnection):
         buffer.push_uint_var(limit.value)
         limit.sent = limit.value
 
-    def _write_stream_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream) -> None:
-        receiver, stream_id = stream.receiver, stream.stream_id
-        if receiver.is_finished or stream_id is None:
-            return
-        value = receiver._buffer_start - self.held.get(stream_id, 0) + self._stream_window
+    def _owes_credit(self, stream: QuicStream) -> bool:
+        """Raise a stream's limit if it is time, and tell whether the peer does not know it yet."""
+        receiver = stream.receiver
+        if receiver.is_finished:
+            return False
+        value = receiver._buffer_start - self.held.get(number_of(stream), 0) + self._stream_window
         if value - stream.max_stream_data_local >= self._stream_window // 4:
             stream.max_stream_data_local = value
-        if stream.max_stream_data_local != stream.max_stream_data_local_sent:
+        return stream.max_stream_data_local != stream.max_stream_data_local_sent
+
+    def _write_stream_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace, stream: QuicStream) -> None:
+        if self._owes_credit(stream):
             buffer = builder.start_frame(
                 QuicFrameType.MAX_STREAM_DATA,
                 capacity=upstream.MAX_STREAM_DATA_FRAME_CAPACITY,
                 handler=self._on_max_stream_data_delivery,
                 handler_args=(stream,),
             )
-            buffer.push_uint_var(stream_id)
+            buffer.push_uint_var(number_of(stream))
             buffer.push_uint_var(stream.max_stream_data_local)
             stream.max_stream_data_local_sent = stream.max_stream_data_local
 

@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, ClassVar, TextIO, cast
 
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import END_STATES, QuicConnectionState
@@ -27,6 +27,7 @@ from quicrpc.quic.aioquic.admission import Admission, Admitted
 from quicrpc.quic.aioquic.configuration import build_configuration, with_credentials
 from quicrpc.quic.aioquic.connection import CONNECTION_ID_BYTES, Connection, ConnectionIds
 from quicrpc.quic.aioquic.credentials import load_credentials
+from quicrpc.quic.aioquic.fastpath import choose_connection_class
 from quicrpc.quic.aioquic.handshake import ClientTls, ServerTls, TlsContext, usable_ticket
 from quicrpc.quic.aioquic.info import connection_info
 from quicrpc.quic.aioquic.logs import log
@@ -56,9 +57,6 @@ _CLOSED = EventKind.CLOSED
 _H3_NO_ERROR = 0x100
 _RESET_TOKEN_BYTES = 16
 
-#: The one place that chooses the class of connections.
-_CONNECTION_CLASS = Connection
-
 
 class _Closing:
     """What is left of a connection in its closing or draining period (RFC 9000, 10.2): it answers with its last words."""
@@ -74,6 +72,9 @@ class _Closing:
 
 class AioquicEndpoint:
     """An :class:`~quicrpc.quic.engine.Endpoint` on aioquic."""
+
+    #: Tests and measurements compare both.
+    connection_class: ClassVar[type[Connection]] = choose_connection_class()
 
     def __init__(self, link: DatagramLink, options: EndpointOptions) -> None:
         """Take over ``link``.
@@ -315,7 +316,7 @@ class AioquicEndpoint:
         **arguments: Any,
     ) -> Connection:
         self._last_number += 1
-        return _CONNECTION_CLASS(self._last_number, self._options, configuration, self._ids, set_up_tls, **arguments)
+        return self.connection_class(self._last_number, self._options, configuration, self._ids, set_up_tls, **arguments)
 
     def _register(self, connection: Connection) -> None:
         self._connections[connection.number] = connection

@@ -54,14 +54,17 @@ class GuardedConnection(QuicConnection):
     def datagrams_to_send(self, now: float) -> list[tuple[bytes, Any]]:
         """Build what may be sent at ``now``; on the way leave out packet numbers and change keys when it is time."""
         if self._packet_number >= self._next_skip and self._handshake_confirmed:
-            self._skipped.append(self._packet_number)
-            self._packet_number += 1
-            self.packets_skipped += 1
-            self._next_skip = self._packet_number + secrets.randbelow(2 * SKIP_INTERVAL) + 16
-            if self._packet_number >= self._next_key_update:
-                self._next_key_update = self._packet_number + KEY_UPDATE_PACKETS
-                self.request_key_update()
+            self._skip_packet_number()
         return super().datagrams_to_send(now)
+
+    def _skip_packet_number(self) -> None:
+        self._skipped.append(self._packet_number)
+        self._packet_number += 1
+        self.packets_skipped += 1
+        self._next_skip = self._packet_number + secrets.randbelow(2 * SKIP_INTERVAL) + 16
+        if self._packet_number >= self._next_key_update:
+            self._next_key_update = self._packet_number + KEY_UPDATE_PACKETS
+            self.request_key_update()
 
     def _payload_received(
         self, context: QuicReceiveContext, plain: bytes, crypto_frame_required: bool = False

@@ -19,6 +19,8 @@ _PACING_GAIN = 1.25
 _LEAST_BURST_PACKETS = 10
 #: Packets built in one go for one connection; acknowledgements and other connections get their turn after that.
 _PACKETS_PER_FLUSH = 128
+#: More than what floating point loses when a loss time is computed from a sending time and back again.
+_ROUNDING_S = 1e-6
 
 
 class Pacer(QuicPacketPacer):
@@ -66,6 +68,10 @@ class Recovery(QuicPacketRecovery):
         self.packets_lost = 0
         self.pacer = Pacer(max_datagram_size=max_datagram_size)
         self._pacer = self.pacer
+
+    def on_loss_detection_timeout(self, *, now: float) -> None:
+        """Handle the timer. Exactly at the loss time upstream may find nothing to be lost yet, and ask for the same time again."""
+        super().on_loss_detection_timeout(now=now + _ROUNDING_S)
 
     def _on_packets_lost(self, *, packets: Iterable[QuicSentPacket], congestion_event: bool = True, **arguments: Any) -> None:
         packets = list(packets)
