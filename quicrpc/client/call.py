@@ -37,6 +37,8 @@ __all__ = ["H3Call"]
 #: A response stream whose reader has this much unread is paused: the server then stops at its flow-control window.
 _PAUSE_QUEUED_BYTES = 64 * 1024
 _COARSE_TIMEOUT_S = 0.1
+#: How much earlier than ours the server's timer for the same deadline may fire.
+_DEADLINE_TOLERANCE_S = 0.005
 _CANCELLED = ErrorCode.H3_REQUEST_CANCELLED
 
 
@@ -522,7 +524,19 @@ class H3Call:
         if self._server_status is not None and code == ErrorCode.H3_NO_ERROR:
             self._complete()
             return
-        self._abandon(status_from_h3_error(code), f"stream reset by the server with HTTP/3 error {_code_name(code)}")
+        if code == _CANCELLED and self._is_at_deadline():
+            self._abandon(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+        else:
+            self._abandon(status_from_h3_error(code), f"stream reset by the server with HTTP/3 error {_code_name(code)}")
+
+    def _is_at_deadline(self) -> bool:
+        """Tell whether the server's cancellation is its own expiry of the same deadline, seen just before ours.
+
+        The timeout sent is cut to milliseconds and timers may fire that much early. PROTOCOL-HTTP2, Errors: a client reports
+        DEADLINE_EXCEEDED then.
+        """
+        remaining = self.time_remaining()
+        return remaining is not None and remaining <= _DEADLINE_TOLERANCE_S
 
     def receive_stopped(self, code: int) -> None:
         """Take STOP_SENDING: the rest of the request is not wanted.
