@@ -21,7 +21,10 @@ from quicrpc.client.options import parse_channel_options
 from quicrpc.client.resolver import parse_target
 from quicrpc.client.subchannel import Subchannel
 from quicrpc.client.tickets import TicketCache
+from quicrpc.quic.engine import Address
+from quicrpc.quic.udp import UdpLink
 from quicrpc.security.credentials import channel_security
+from quicrpc.transport.links import BindLink
 from quicrpc.wire.compression import compression_name
 
 __all__ = ["Channel", "insecure_channel", "secure_channel", "transport_of"]
@@ -44,10 +47,15 @@ def _user_agent(prefix: str) -> str:
     return f"{prefix} {ours}" if prefix else ours
 
 
+def _bind_udp(address: Address) -> UdpLink:
+    return UdpLink.bind("::" if len(address) == 4 else "0.0.0.0", 0)
+
+
 class Channel(PythonChannel):
     """A channel to a target. Created with :func:`secure_channel` or :func:`insecure_channel`; use it on one event loop only.
 
-    It is grpc.aio's own channel, calls and interceptors over another core: see docs/decisions/002.
+    It is grpc.aio's own channel, calls and interceptors over another core: see docs/decisions/002. ``bind`` is for tests: it makes
+    the links that connections of the HTTP/3 leg are on.
     """
 
     def __init__(
@@ -58,6 +66,8 @@ class Channel(PythonChannel):
         compression: grpc.Compression | None,
         interceptors: Sequence[aio.ClientInterceptor] | None,
         transport: TransportChoice,
+        *,
+        bind: BindLink = _bind_udp,
     ) -> None:
         if transport not in ("auto", "h3", "h2"):
             raise ValueError(f'transport must be "auto", "h3" or "h2", not {transport!r}')
@@ -88,6 +98,7 @@ class Channel(PythonChannel):
             compression=compression_name(compression),
             tickets=_TICKETS,
             loop=self._loop,
+            bind=bind,
         )
         connector = None
         if transport == "auto":

@@ -22,6 +22,7 @@ from quicrpc.server.listener_h2 import H2Listener
 from quicrpc.server.listener_h3 import H3Listener
 from quicrpc.server.options import ServerOptions, parse_server_options
 from quicrpc.transport.engines import create_endpoint, create_ticket_store
+from quicrpc.transport.links import NotifyingLink
 from quicrpc.wire.compression import compression_name
 
 __all__ = ["Server", "server"]
@@ -126,6 +127,15 @@ class Server(aio.Server):
             return port
         raise OSError(f"no port number is free for both UDP and TCP on {host!r} after {_PORT_ATTEMPTS} tries")
 
+    def add_link(self, link: DatagramLink, server_credentials: ServerCredentials) -> None:
+        """Serve HTTP/3 on a link of the caller's, such as one into a simulated network. The server closes it.
+
+        Raises:
+            ValueError: credentials that cannot be used.
+        """
+        self._endpoint_options(server_credentials)
+        self._bound.append((link, server_credentials))
+
     def _endpoint_options(self, credentials: ServerCredentials) -> EndpointOptions:
         options = self._options
         return EndpointOptions(
@@ -160,7 +170,10 @@ class Server(aio.Server):
         )
         for link, credentials in self._bound:
             endpoint = create_endpoint(link, self._endpoint_options(credentials))
-            self._listeners.append(H3Listener(endpoint, self._dispatcher, self._options, loop))
+            listener = H3Listener(endpoint, self._dispatcher, self._options, loop)
+            if isinstance(link, NotifyingLink):
+                link.notify(listener.driver.receive)
+            self._listeners.append(listener)
         await self._h2.start()
 
     async def stop(self, grace: float | None) -> None:

@@ -86,6 +86,10 @@ class ClientConnection:
         """Have the endpoint flushed at the end of this turn of the loop."""
         self._driver.wake()
 
+    def receive(self) -> None:
+        """Read the datagrams that wait: what a link without a descriptor calls."""
+        self._driver.receive()
+
     # ---- streams
 
     def open_stream(self, call: H3Call) -> int | None:

@@ -17,10 +17,10 @@ from quicrpc.client.resolver import Target, resolve
 from quicrpc.client.tickets import TicketCache
 from quicrpc.h3.qpack import FieldDecoders, headers_frame
 from quicrpc.quic.engine import Address, EndpointOptions
-from quicrpc.quic.udp import UdpLink
 from quicrpc.rpc.method import has_no_side_effects
 from quicrpc.security.credentials import ChannelSecurity
 from quicrpc.transport.engines import create_endpoint
+from quicrpc.transport.links import BindLink, NotifyingLink
 from quicrpc.wire.compression import ACCEPT_ENCODING
 from quicrpc.wire.fields import request_fields
 
@@ -47,6 +47,7 @@ class Subchannel:
         compression: Request encoding unless a call chooses, or None.
         tickets: Session tickets, shared by the channels of a process.
         loop: The event loop.
+        bind: Makes the link for a connection to an address.
 
     Attributes:
         state: ``grpc.ChannelConnectivity``.
@@ -63,6 +64,7 @@ class Subchannel:
         compression: str | None,
         tickets: TicketCache,
         loop: asyncio.AbstractEventLoop,
+        bind: BindLink,
     ) -> None:
         self.target = target
         self.options = options
@@ -75,6 +77,7 @@ class Subchannel:
         self._security = security
         self._server_name = options.server_name or target.server_name
         self._tickets = tickets
+        self._bind = bind
         # Tickets stand for a server *and* for who we are: another client certificate must not resume with them.
         certificate = security.certificate.certificate_chain if security.certificate else b""
         self._ticket_key = f"{target.text}\n{self._server_name}\n{hash((security.root_certificates, certificate))}"
@@ -208,7 +211,7 @@ class Subchannel:
                 settled.set_result(reason)
             self._connection_closed(connection, reason)
 
-        link = UdpLink.bind("::" if len(address) == 4 else "0.0.0.0", 0)
+        link = self._bind(address)
         endpoint = create_endpoint(
             link,
             EndpointOptions(
@@ -236,6 +239,8 @@ class Subchannel:
             on_closed=closed,
             loop=self.loop,
         )
+        if isinstance(link, NotifyingLink):
+            link.notify(connection.receive)
         self._connection = connection
         if connection.early:
             self._notify()  # calls without side effects may go now

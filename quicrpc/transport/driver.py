@@ -23,15 +23,17 @@ class Driver:
         handle_events: Called with every non-empty batch of events. It must not raise.
         loop: The loop.
 
-    The endpoint's clock is the monotonic one, not the loop's: uvloop's moves in milliseconds, too coarse for round-trip times.
+    The endpoint's clock is the loop's if that is one of asyncio's own, so that it follows a virtual one. Otherwise it is the
+    monotonic one: uvloop's moves in milliseconds, too coarse for round-trip times.
     """
 
-    __slots__ = ("_endpoint", "_flush_scheduled", "_handle_events", "_loop", "_stopped", "_timer", "_timer_at", "fileno")
+    __slots__ = ("_clock", "_endpoint", "_flush_scheduled", "_handle_events", "_loop", "_stopped", "_timer", "_timer_at", "fileno")
 
     def __init__(self, endpoint: Endpoint, handle_events: Callable[[list[Event]], None], loop: asyncio.AbstractEventLoop) -> None:
         self._endpoint = endpoint
         self._handle_events = handle_events
         self._loop = loop
+        self._clock = loop.time if isinstance(loop, asyncio.BaseEventLoop) else monotonic
         self._flush_scheduled = False
         self._stopped = False
         self._timer: asyncio.TimerHandle | None = None
@@ -44,7 +46,7 @@ class Driver:
         """Read what is waiting and hand its events on."""
         if self._stopped:
             return
-        events = self._endpoint.poll(monotonic(), True)
+        events = self._endpoint.poll(self._clock(), True)
         if events:
             self._handle_events(events)
         self.wake()
@@ -63,7 +65,7 @@ class Driver:
         self._flush_scheduled = False
         if self._stopped:
             return
-        now = monotonic()
+        now = self._clock()
         at = self._endpoint.flush(now)
         if at is None:
             return
@@ -79,7 +81,7 @@ class Driver:
         self._timer = None
         if self._stopped:
             return
-        events = self._endpoint.poll(monotonic(), False)
+        events = self._endpoint.poll(self._clock(), False)
         if events:
             self._handle_events(events)
         self._flush()
@@ -102,4 +104,4 @@ class Driver:
             self._timer.cancel()
         if self.fileno >= 0:
             self._loop.remove_reader(self.fileno)
-        self._endpoint.shutdown(monotonic())
+        self._endpoint.shutdown(self._clock())
