@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import grpc
 from grpc import aio
@@ -36,7 +36,7 @@ class _Channels:
         self._channels: dict[tuple[Any, ...], Any] = {}
 
     def get(self, case: Any) -> Any:
-        transport = "h3" if case.http_version == config_pb2.HTTP_VERSION_3 else "h2"
+        transport: Literal["h3", "h2"] = "h3" if case.http_version == config_pb2.HTTP_VERSION_3 else "h2"
         credentials = case.client_tls_creds
         key = (transport, case.port, case.compression, case.message_receive_limit, credentials.key)
         if key not in self._channels:

@@ -63,7 +63,8 @@ def status_code_of(error: Any) -> grpc.StatusCode:
 def status_bytes(error: Any, more_details: Sequence[Any]) -> bytes:
     """Return what ``grpc-status-details-bin`` says of an Error."""
     status = status_pb2.Status(code=error.code, message=error.message, details=[*error.details, *more_details])
-    return status.SerializeToString()
+    encoded: bytes = status.SerializeToString()
+    return encoded
 
 
 def error_of(code: grpc.StatusCode, details: str | None, trailing_metadata: Iterable[tuple[str, str | bytes]]) -> Any:

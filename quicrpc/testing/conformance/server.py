@@ -126,7 +126,8 @@ async def _server_stream(request: Any, context: Any) -> AsyncIterator[Any]:
 
 async def _bidi_stream(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
     observed = _Observed(context)
-    definition = first = None
+    definition: Any = None
+    first: Any = None
     sent = 0
 
     async def response(info: Any) -> Any:
