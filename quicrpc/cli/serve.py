@@ -112,7 +112,7 @@ async def _serve(
         typer.echo(f"serving {', '.join(families)} on {address.rpartition(':')[0]}:{bound} over {_LISTENER_NAMES[transport]}")
         await signalled
         typer.echo(f"draining, at most {grace:g} s")
-        await health.drain()
+        await health.enter_graceful_shutdown()
         await server.stop(grace)
     typer.echo("stopped")
 
