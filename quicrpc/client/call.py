@@ -52,6 +52,9 @@ class H3Call:
         plugins: Metadata plugins of the channel's and the call's credentials.
         wait_for_ready: Wait through failures to connect.
         serialize, deserialize: Message <-> bytes; None: bytes as they are.
+
+    Attributes:
+        compressed_responses: Response messages that came compressed.
     """
 
     transport = "h3"
@@ -59,6 +62,7 @@ class H3Call:
     __slots__ = (
         "__weakref__",
         "_codec",
+        "_compress_next",
         "_connection",
         "_deadline",
         "_deadline_timer",
@@ -88,6 +92,7 @@ class H3Call:
         "_subchannel",
         "_wait_for_ready",
         "_writable",
+        "compressed_responses",
     )
 
     def __init__(
@@ -110,6 +115,8 @@ class H3Call:
         self._connection: ClientConnection | None = None
         self._stream = -1
         self._codec: Codec | None = None
+        self._compress_next = True
+        self.compressed_responses = 0
         self._reader = MessageReader(subchannel.options.max_receive_message_bytes)
         self._response_codec: Codec | None = None
         self._messages: deque[bytes] = deque()
@@ -268,6 +275,10 @@ class H3Call:
             self._complete()
         return self._deserialized(message)
 
+    def disable_next_message_compression(self) -> None:
+        """Send the next request as it is. Not in grpc.aio, whose core has it as a flag of the write."""
+        self._compress_next = False
+
     # ---- messages
 
     def _serialized(self, message: Any) -> bytes | None:
@@ -301,7 +312,11 @@ class H3Call:
         return self._deserialized(self._messages.popleft())
 
     def _message(self, payload: bytes) -> bytes:
-        framed = frame_message(payload) if self._codec is None else frame_message(self._codec.compress(payload), True)
+        if self._codec is None or not self._compress_next:
+            self._compress_next = True
+            framed = frame_message(payload)
+        else:
+            framed = frame_message(self._codec.compress(payload), True)
         return data_frame_header(len(framed)) + framed
 
     def _send(self, data: bytes, fin: bool) -> bool:
@@ -455,6 +470,7 @@ class H3Call:
                     raise RemoteProtocolError(
                         grpc.StatusCode.INTERNAL, "a message is marked as compressed, but grpc-encoding is identity"
                     )
+                self.compressed_responses += 1
                 payload = self._response_codec.decompress(payload, self._subchannel.options.max_receive_message_bytes)
             self._messages.append(payload)
             self._queued_bytes += len(payload)

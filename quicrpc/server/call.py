@@ -53,6 +53,7 @@ class ServerCall:
         plan: How a registered method is served; None when generic handlers or interceptors must be asked.
         messages: Request messages not taken yet, as (compressed flag, payload). They are inflated one at a time when taken: a
             window full of small compressed messages would otherwise become a thousand times its size.
+        compressed_requests: Messages taken that came compressed.
         request_ended: The client half-closed.
         headers_sent, finished: How far the response is. ``finished``: nothing more will be sent.
         aborted_by_peer: The client cancelled, or its connection is gone.
@@ -69,6 +70,7 @@ class ServerCall:
         "_waiter",
         "_writable",
         "aborted_by_peer",
+        "compressed_requests",
         "connection",
         "deadline",
         "deadline_timer",
@@ -110,6 +112,7 @@ class ServerCall:
         self.task: asyncio.Task[None] | None = None
         self._reader = MessageReader(max_message_bytes)
         self._request_codec = None if head.encoding == "identity" else codec_for(head.encoding)
+        self.compressed_requests = 0
         self._queued_bytes = 0
         self._codec: Codec | None = None
         self._encoding: str | None = None
@@ -142,6 +145,7 @@ class ServerCall:
     def _decompress(self, payload: bytes) -> bytes:
         if self._request_codec is None:
             raise RemoteProtocolError(grpc.StatusCode.INTERNAL, "a message is marked as compressed, but grpc-encoding is identity")
+        self.compressed_requests += 1
         return self._request_codec.decompress(payload, self.connection.listener.options.max_receive_message_bytes)
 
     def receive_end(self) -> None:

@@ -212,6 +212,10 @@ class ServicerContext(aio.ServicerContext[Any, Any]):
         """Send the next message as it is."""
         self._compress_next = False
 
+    def compressed_requests(self) -> int:
+        """Return how many of the request messages taken so far came compressed. Not in grpc.aio."""
+        return self._call.compressed_requests
+
     # ---- the call and its peer
 
     def invocation_metadata(self) -> Any:
